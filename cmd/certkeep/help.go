@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// helpTemplate is the page of every verb: what it does, how it is called, an
+// example, its flags and its exit codes.
+const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}USAGE
+  {{.UseLine}}{{if .HasAvailableSubCommands}}
+
+VERBS{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasExample}}
+
+EXAMPLE
+{{.Example}}{{end}}{{if .HasAvailableLocalFlags}}
+
+FLAGS
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+FLAGS OF EVERY VERB
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{with index .Annotations "exits"}}
+
+EXIT STATUS
+{{.}}{{end}}{{with index .Annotations "environment"}}
+
+ENVIRONMENT
+{{.}}{{end}}
+`
+
+// describe gives a verb its example and exit codes.
+func describe(cmd *cobra.Command, example string, exits ...int) *cobra.Command {
+	cmd.Example = "  " + strings.ReplaceAll(strings.TrimSpace(example), "\n", "\n  ")
+	var b strings.Builder
+	for _, e := range exits {
+		fmt.Fprintf(&b, "  %-5d%s\n", e, exitMeaning[e])
+	}
+	annotate(cmd, "exits", strings.TrimRight(b.String(), "\n"))
+	return cmd
+}
+
+func annotate(cmd *cobra.Command, key, value string) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[key] = value
+}
+
+// allExits is the whole table, for the help of certkeep itself.
+var allExits = []int{exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitLocked, exitSecret, exitUnreachable, exitTooOld, exitInterrupted}
+
+const environmentHelp = `  CERTKEEP_PASSWORD_FILE  where --password-file is not given
+  NO_COLOR                any value: no colours and no bold type`

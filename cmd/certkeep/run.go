@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Run carries out one command line, args without the program's name, and
+// returns its exit code. Data goes to stdout, talk and errors to stderr. Ending
+// ctx interrupts the verb: it cleans up, and the code is 130.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := newConsole(stdin, stdout, stderr)
+	return c.run(ctx, args)
+}
+
+func (c *console) run(ctx context.Context, args []string) int {
+	// Known before the flags are parsed, so that a wrong flag is answered in
+	// JSON as well.
+	c.json = slices.Contains(args, "--json")
+	root := newRoot(c)
+	root.SetArgs(args)
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !c.running {
+		err = withExit(exitUsage, err) // cobra's own: unknown verb, flag, number of arguments
+	}
+	return c.report(ctx, err)
+}
+
+// action is what a verb does once its flags are parsed.
+type action func(ctx context.Context, args []string) error
+
+// do turns an action into cobra's RunE. An interruption becomes the error that
+// says so, whatever it made fail.
+func (c *console) do(a action) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c.running = true
+		c.at(cmd)
+		ctx := cmd.Context()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return a(ctx, args)
+	}
+}
+
+// at remembers which verb it is, for error messages.
+func (c *console) at(cmd *cobra.Command) { c.path = strings.Fields(cmd.CommandPath())[1:] }
+
+func newRoot(c *console) *cobra.Command {
+	var root *cobra.Command
+	root = &cobra.Command{
+		Use:   programName + " VERB [ARGUMENTS]",
+		Short: "back up, verify and restore Certificate Services",
+		Long: `certkeep backs up a certification authority while it runs, proves that the
+backup can be restored, and restores it.
+
+A SERVER is ca:DIR, an embedded authority that nobody is serving. Authorities
+across the network and Windows' own are for later versions.`,
+		SilenceErrors:              true,
+		DisableFlagsInUseLine:      true,
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		Args:                       cobra.ArbitraryArgs,
+		RunE: c.do(func(_ context.Context, args []string) error {
+			if len(args) > 0 {
+				return noSuchVerb(root, args[0])
+			}
+			return withHint(usagef("which verb?"), "certkeep --help lists them; certkeep demo shows the whole story")
+		}),
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.PersistentFlags().BoolVar(&c.json, "json", c.json, "print JSON: one object, or one a line; every object has \"schema\": 1")
+	root.PersistentFlags().BoolVarP(&c.quiet, "quiet", "q", false, "no progress and no remarks")
+	root.SetHelpTemplate(helpTemplate)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		c.at(cmd)
+		return withExit(exitUsage, err)
+	})
+	describe(root, "certkeep demo", allExits...)
+	annotate(root, "environment", environmentHelp)
+	root.AddCommand(
+		newVersionCommand(c), newCompletionCommand(c),
+	)
+	root.AddCommand(laterVerbs(c)...)
+	root.SetHelpCommand(newHelpCommand(c, root))
+	return root
+}
+
+func init() {
+	cobra.EnableCommandSorting = false // the order of newRoot is the order of use
+}
+
+func noSuchVerb(root *cobra.Command, name string) error {
+	err := usagef("there is no verb %q", name)
+	if like := root.SuggestionsFor(name); len(like) > 0 {
+		return withHint(err, "did you mean %s?", strings.Join(like, " or "))
+	}
+	return err
+}
+
+// exactly is cobra.ExactArgs with an answer that names what is missing.
+func (c *console) exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		c.at(cmd)
+		if len(args) < len(names) {
+			return usagef("%s is missing", names[len(args)])
+		}
+		if len(args) > len(names) {
+			return usagef("%q is one argument too many", args[len(names)])
+		}
+		return nil
+	}
+}
+
+func newHelpCommand(c *console, root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [VERB]",
+		Short: "the page of a verb",
+		RunE: c.do(func(_ context.Context, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || cmd == nil || len(rest) > 0 {
+				return noSuchVerb(root, strings.Join(args, " "))
+			}
+			return cmd.Help()
+		}),
+	}
+}
+
+// laterVerbs answers the verbs of the design that this version does not have.
+func laterVerbs(c *console) []*cobra.Command {
+	var cmds []*cobra.Command
+	for _, v := range []struct{ name, what string }{
+		{"init", "a repository (init)"}, {"list", "a repository (list)"}, {"show", "a repository (show)"},
+		{"import", "a repository (import)"}, {"export", "a repository (export)"}, {"copy", "a repository (copy)"},
+		{"forget", "retention (forget)"}, {"prune", "retention (prune)"}, {"doctor", "the preflight check (doctor)"},
+	} {
+		cmds = append(cmds, &cobra.Command{
+			Use: v.name, Hidden: true, DisableFlagParsing: true,
+			RunE: c.do(func(context.Context, []string) error {
+				return withHint(notInThisVersion(v.what), "sets are kept in plain folders: --folder DIR")
+			}),
+		})
+	}
+	return cmds
+}
+
+// needFolder is asked by the verbs that work on sets.
+func needFolder(folder, repository string) error {
+	switch {
+	case repository != "":
+		return withHint(notInThisVersion("a repository (-r)"), "keep the set in a plain folder: --folder DIR")
+	case folder == "":
+		return usagef("--folder DIR is missing")
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// maxSecret bounds a password file; the first line counts.
+const maxSecret = 4096
+
+// secretOptions is where a password comes from. There is no flag that takes the
+// password itself: the command line is visible to every user of the machine.
+type secretOptions struct {
+	file string
+}
+
+func (o *secretOptions) addFlags(f *pflag.FlagSet, what string) {
+	f.StringVar(&o.file, "password-file", "", "read "+what+" from the first line of `FILE` (\"-\": standard input; default $CERTKEEP_PASSWORD_FILE, else a prompt)")
+}
+
+// source returns the file to read, "" for a prompt.
+func (o *secretOptions) source() string {
+	if o.file != "" {
+		return o.file
+	}
+	return os.Getenv("CERTKEEP_PASSWORD_FILE")
+}
+
+// read returns the password: from the file, or asked for, twice when it is a
+// new one.
+func (o *secretOptions) read(ctx context.Context, c *console, prompt string, isNew bool) ([]byte, error) {
+	switch name := o.source(); name {
+	case "":
+		return c.ask(ctx, prompt, isNew)
+	case "-":
+		b, err := firstLine(c.stdin)
+		if err != nil {
+			return nil, withExit(exitSecret, fmt.Errorf("password from standard input: %w", err))
+		}
+		return b, nil
+	default:
+		b, err := readSecretFile(name)
+		if err != nil {
+			return nil, withExit(exitSecret, fmt.Errorf("password file: %w", err))
+		}
+		return b, nil
+	}
+}
+
+// readSecretFile refuses a file that others can read: a password that everyone
+// on the machine can see is none.
+func readSecretFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if fi.IsDir() {
+		return nil, fmt.Errorf("%s is a directory", name)
+	}
+	// Pipes, as in <(pass show ca), have no meaningful mode; Windows has none at all.
+	if runtime.GOOS != "windows" && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
+		return nil, withHint(fmt.Errorf("%s can be read or written by others (mode %04o)", name, fi.Mode().Perm()), "chmod 600 %s", name)
+	}
+	b, err := firstLine(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, nil
+}
+
+func firstLine(r io.Reader) ([]byte, error) {
+	b, err := bufio.NewReaderSize(io.LimitReader(r, maxSecret+1), maxSecret+1).ReadBytes('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	b = bytes.TrimRight(b, "\r\n")
+	switch {
+	case len(b) == 0:
+		return nil, errors.New("the first line is empty")
+	case len(b) > maxSecret:
+		return nil, fmt.Errorf("the first line is longer than %d bytes", maxSecret)
+	case bytes.IndexByte(b, 0) >= 0:
+		return nil, errors.New("the first line holds a NUL byte")
+	}
+	return b, nil
+}
+
+// ask prompts on the terminal without echo.
+func (c *console) ask(ctx context.Context, prompt string, twice bool) ([]byte, error) {
+	in, ok := c.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil, withHint(withExit(exitSecret, errors.New("a password is needed, and there is no terminal to ask on")),
+			"give it in a file of your own (mode 0600) with --password-file FILE")
+	}
+	first, err := c.askOnce(ctx, in, prompt+": ")
+	if err != nil {
+		return nil, err
+	}
+	if len(first) == 0 {
+		return nil, withExit(exitSecret, errors.New("the password is empty"))
+	}
+	if !twice {
+		return first, nil
+	}
+	second, err := c.askOnce(ctx, in, prompt+" (again): ")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(first, second) {
+		return nil, withExit(exitSecret, errors.New("the two passwords differ"))
+	}
+	return first, nil
+}
+
+// askOnce reads one line without echo, and gives the terminal its echo back
+// when the user presses Ctrl-C instead.
+func (c *console) askOnce(ctx context.Context, in *os.File, prompt string) ([]byte, error) {
+	fd := int(in.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("password prompt: %w", err)
+	}
+	type answer struct {
+		b   []byte
+		err error
+	}
+	got := make(chan answer, 1)
+	fmt.Fprint(c.stderr, prompt)
+	go func() {
+		b, err := term.ReadPassword(fd)
+		got <- answer{b, err}
+	}()
+	select {
+	case a := <-got:
+		fmt.Fprintln(c.stderr)
+		if a.err != nil {
+			return nil, fmt.Errorf("password prompt: %w", a.err)
+		}
+		return a.b, nil
+	case <-ctx.Done():
+		fmt.Fprintln(c.stderr)
+		if err := term.Restore(fd, state); err != nil {
+			c.warn("the terminal's echo could not be restored: %v", err)
+		}
+		return nil, context.Cause(ctx)
+	}
+}
