@@ -1,0 +1,168 @@
+package backupset
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+func resolve(entries []Entry, id string, o ResolveOptions) (Chain, error) {
+	e, err := find(entries, id)
+	if err != nil {
+		return nil, err
+	}
+	return resolveEntry(entries, e, o)
+}
+
+// find looks an entry up by id, then by name. Several entries of one id are one
+// set if their manifests are the same, as when a user has copied a folder.
+func find(entries []Entry, id string) (Entry, error) {
+	var hits []Entry
+	for _, e := range entries {
+		if e.ID == id && id != "" {
+			hits = append(hits, e)
+		}
+	}
+	if len(hits) == 0 {
+		for _, e := range entries {
+			if e.Name == id && id != "" {
+				hits = append(hits, e)
+			}
+		}
+	}
+	if len(hits) == 0 {
+		return Entry{}, fmt.Errorf("set %.300q: %w", id, ErrNotFound)
+	}
+	best := hits[0]
+	for _, h := range hits[1:] {
+		if best.Manifest == nil || h.Manifest == nil || h.Manifest.SHA256 != best.Manifest.SHA256 {
+			return Entry{}, fmt.Errorf("set %s: %w: it is in %s and, different, in %s", id, ErrAmbiguous, best.Location, h.Location)
+		}
+		if h.Confirmed && !best.Confirmed {
+			best = h
+		}
+	}
+	if best.Manifest == nil {
+		return Entry{}, fmt.Errorf("set %s: %w", best.Label(), orDamaged(best.Err))
+	}
+	return best, nil
+}
+
+func orDamaged(err error) error {
+	if err == nil {
+		return ErrDamaged
+	}
+	return err
+}
+
+func resolveEntry(entries []Entry, tip Entry, o ResolveOptions) (Chain, error) {
+	if tip.Manifest.Type == Full {
+		return Chain{tip}, nil
+	}
+	if tip.Manifest.Synthesized {
+		return resolveRanges(entries, tip, o)
+	}
+	chain := Chain{tip}
+	seen := map[string]bool{tip.ID: true}
+	for e := tip; e.Manifest.Type == Incremental; {
+		id := e.Manifest.Parent
+		p, err := find(entries, id)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil, fmt.Errorf("%w: set %s continues set %s, which is missing", ErrChain, e.Label(), id)
+		case err != nil:
+			return nil, fmt.Errorf("%w: set %s continues %w", ErrChain, e.Label(), err)
+		case seen[p.ID]:
+			return nil, fmt.Errorf("%w: set %s continues itself", ErrChain, p.ID)
+		}
+		if err := follows(p, e, o); err != nil {
+			return nil, err
+		}
+		seen[p.ID] = true
+		chain = append(chain, p)
+		e = p
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}
+
+// follows checks that set e may continue set p.
+func follows(p, e Entry, o ResolveOptions) error {
+	pm, em := p.Manifest, e.Manifest
+	broken := func(format string, a ...any) error {
+		return fmt.Errorf("%w: set %s continues set %s, "+format, append([]any{ErrChain, e.Label(), p.Label()}, a...)...)
+	}
+	switch {
+	case pm.Synthesized:
+		return broken("which has no manifest")
+	case !p.Confirmed && !o.AllowUnconfirmed && p.Err != nil:
+		return broken("which is %w: %w", ErrUnconfirmed, p.Err)
+	case !p.Confirmed && !o.AllowUnconfirmed:
+		return broken("which is %w: it has no good receipt", ErrUnconfirmed)
+	case pm.CA.CertificateSHA256 != em.CA.CertificateSHA256 || pm.CA.Name != em.CA.Name:
+		return broken("which is of another authority (%s, not %s)", pm.CA.Name, em.CA.Name)
+	case pm.Engine != em.Engine || pm.Signature != em.Signature:
+		return broken("which is of another database (signature %s, not %s)", pm.Signature, em.Signature)
+	case em.FirstGeneration > pm.LastGeneration+1 && em.LastGeneration != 0:
+		return broken("but generations %d to %d are in neither", pm.LastGeneration+1, em.FirstGeneration-1)
+	case em.LastGeneration < pm.LastGeneration && em.LastGeneration != 0:
+		return broken("but ends at generation %d, before %d", em.LastGeneration, pm.LastGeneration)
+	}
+	return nil
+}
+
+func newest(entries []Entry, match func(*Manifest) bool, o ResolveOptions) (Chain, error) {
+	e, err := newestEntry(entries, match)
+	if err != nil {
+		return nil, err
+	}
+	return resolveEntry(entries, e, o)
+}
+
+func newestEntry(entries []Entry, match func(*Manifest) bool) (Entry, error) {
+	var best Entry
+	for _, e := range entries {
+		if e.Manifest == nil || match != nil && !match(e.Manifest) {
+			continue
+		}
+		if best.Manifest == nil || !newerThan(best, e) {
+			best = e
+		}
+	}
+	if best.Manifest == nil {
+		return Entry{}, fmt.Errorf("no set: %w", ErrNotFound)
+	}
+	return find(entries, best.key())
+}
+
+func (e Entry) key() string {
+	if e.ID != "" {
+		return e.ID
+	}
+	return e.Name
+}
+
+// newerThan compares by end; folders that certutil wrote know no better than
+// their files' times, so generations decide next.
+func newerThan(a, b Entry) bool {
+	if c := a.Manifest.End.Compare(b.Manifest.End); c != 0 {
+		return c > 0
+	}
+	return a.Manifest.LastGeneration > b.Manifest.LastGeneration
+}
+
+func parent(entries []Entry, match func(*Manifest) bool) (Chain, error) {
+	e, err := newestEntry(entries, match)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case e.Manifest.Synthesized:
+		return nil, fmt.Errorf("set %s has no manifest: %w", e.Label(), ErrUnconfirmed)
+	case !e.Confirmed && e.Err != nil:
+		return nil, fmt.Errorf("set %s is %w: %w", e.Label(), ErrUnconfirmed, e.Err)
+	case !e.Confirmed:
+		return nil, fmt.Errorf("set %s is %w: it has no good receipt", e.Label(), ErrUnconfirmed)
+	}
+	return resolveEntry(entries, e, ResolveOptions{})
+}
