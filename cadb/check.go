@@ -1,0 +1,345 @@
+package cadb
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"maps"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/certkeep/certkeep/cadb/schema"
+)
+
+// Report is what [Check] found out.
+type Report struct {
+	// Requests counts the rows of Requests, Dispositions those of each kind.
+	Requests     int64                      `json:"requests"`
+	Dispositions map[schema.Disposition]int `json:"dispositions"`
+
+	// Certificates counts the certificates that were parsed, Signatures those
+	// whose signature by Issuer was verified, RequestSignatures the PKCS #10
+	// requests whose own signature was.
+	Certificates      int64 `json:"certificates"`
+	Signatures        int64 `json:"signatures"`
+	RequestSignatures int64 `json:"requestSignatures"`
+	Extensions        int64 `json:"extensions"`
+
+	// CRLs counts the rows of CRLs; NewestCRL is the highest number of a CRL
+	// among them, and CRLThisUpdate the date of that one.
+	CRLs          int64     `json:"crls"`
+	NewestCRL     int64     `json:"newestCRL"`
+	CRLThisUpdate time.Time `json:"crlThisUpdate"`
+	CRLNextUpdate time.Time `json:"crlNextUpdate"`
+
+	// HighestID is the highest request id.
+	HighestID int64 `json:"highestID"`
+
+	// Issuer is the name of the CA certificate that signatures were checked by.
+	Issuer string `json:"issuer"`
+
+	Findings []Finding `json:"findings"`
+}
+
+// Damaged reports whether the check failed.
+func (r *Report) Damaged() bool { return HasDamage(r.Findings) }
+
+// ErrNoCACertificate is the answer to a database whose CA certificate nobody
+// gave and which has none itself.
+var ErrNoCACertificate = errors.New("no CA certificate to check signatures by: the database holds none, and none was given")
+
+// Check holds a database against what is signed in it.
+//
+// Every certificate of an issued or revoked request must parse, be signed by ca,
+// and agree with its row in serial number, dates, hash, subject, key, key
+// identifier and extensions; a PKCS #10 request must be signed by the key that
+// was certified; no serial number may stand twice; no certificate, extension or
+// attribute may lack its request; a revoked row has its date and reason. Every
+// CRL must be signed by ca and agree with its row; the newest base CRL and the
+// revoked rows must agree on what was revoked when it was made.
+//
+// ca is the certificate of the authority; older holds those it had before a
+// renewal, if there are any. With ca nil the newest CA certificate in the
+// database itself is used, which proves less: whoever could change the database
+// could change that too.
+//
+// All cores are used, and memory in proportion to the longest CRL, plus eight
+// bytes a certificate. A failure to read the database is returned as an error,
+// along with the report on what was read until then; what is wrong in the
+// database is a finding.
+func Check(ctx context.Context, db *DB, ca *x509.Certificate, older ...*x509.Certificate) (Report, error) {
+	c := &checker{db: db, file: db.Name(), older: older, ca: ca, seed: maphash.MakeSeed()}
+	c.report.Dispositions = make(map[schema.Disposition]int)
+	err := c.run(ctx)
+	c.report.Findings = c.found.All()
+	return c.report, err
+}
+
+type checker struct {
+	db     *DB
+	file   string
+	ca     *x509.Certificate
+	older  []*x509.Certificate
+	report Report
+	found  Findings
+
+	crls  map[uint32]*newestCRL // by NameID
+	seed  maphash.Seed
+	seen  []uint64 // hashes of serial numbers
+	hasCA bool     // the database has CA certificates
+	ownCA bool     // and ca is one of them
+}
+
+func (c *checker) add(f Finding) {
+	f.File = c.file
+	c.found.Add(f)
+}
+
+func (c *checker) run(ctx context.Context) error {
+	if c.ca == nil {
+		ca, err := c.db.CACertificate(ctx)
+		if err != nil {
+			return err
+		}
+		c.ca = ca
+		c.add(Finding{Severity: Note, Code: CodeUnchecked, Message: "signatures are checked by the CA certificate in the database itself"})
+	}
+	if name, err := schema.NameText(c.ca.RawSubject); err == nil {
+		c.report.Issuer = name
+	}
+	if err := c.checkCRLs(ctx); err != nil {
+		return err
+	}
+	if err := c.checkRequests(ctx); err != nil {
+		return err
+	}
+	if err := c.duplicates(ctx); err != nil {
+		return err
+	}
+	c.revokedElsewhere()
+	for o, err := range c.db.r.orphans(ctx) {
+		if err != nil {
+			return err
+		}
+		c.add(Finding{Severity: Damage, Code: CodeMissing, Where: fmt.Sprintf("%s of request %d", o.table, o.id), Message: "there is no such request"})
+	}
+	if c.hasCA && !c.ownCA {
+		c.add(Finding{Severity: Damage, Code: CodeForeign, Message: "the CA certificates in the database are not the one given: it is another authority's database"})
+	}
+	return nil
+}
+
+// CACertificate returns the newest of the authority's own certificates that the
+// database holds (disposition 15), or ErrNoCACertificate.
+func (db *DB) CACertificate(ctx context.Context) (*x509.Certificate, error) {
+	var newest *x509.Certificate
+	for r, err := range db.Requests(ctx, Filter{Dispositions: []schema.Disposition{schema.CACert}}) {
+		if err != nil {
+			return nil, err
+		}
+		cert, err := x509.ParseCertificate(r.RawCertificate)
+		if err == nil && (newest == nil || !cert.NotBefore.Before(newest.NotBefore)) {
+			newest = cert
+		}
+	}
+	if newest == nil {
+		return nil, ErrNoCACertificate
+	}
+	return newest, nil
+}
+
+// job is a request on its way through a worker.
+type job struct {
+	row Request
+	ext []Extension
+	res rowResult
+}
+
+// A batch keeps the cost of handing work over far below that of the work.
+const batchSize = 32
+
+// checkRequests reads rows in one goroutine, checks them in as many as there
+// are cores, and gathers the results here. Batches come back in any order, and
+// findings are sorted by row in the end.
+func (c *checker) checkRequests(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	workers := runtime.GOMAXPROCS(0)
+	in, out := make(chan []job, workers), make(chan []job, workers)
+	var readErr error
+	go func() {
+		defer close(in)
+		readErr = c.read(ctx, in)
+	}()
+	issuers := append([]*x509.Certificate{c.ca}, c.older...)
+	sqlite := c.db.info.Engine == EngineSQLite
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for batch := range in {
+				for i := range batch {
+					if ctx.Err() != nil {
+						break
+					}
+					j := &batch[i]
+					j.res = checkRow(&j.row, j.ext, issuers, sqlite)
+					// Results are small; let go of what is not.
+					j.row.RawRequest, j.ext = nil, nil
+				}
+				out <- batch
+			}
+		})
+	}
+	go func() { wg.Wait(); close(out) }()
+	var rowFindings []rowFinding
+	more := Findings{}
+	for batch := range out {
+		if ctx.Err() != nil {
+			continue
+		}
+		for i := range batch {
+			c.tally(&batch[i])
+			for _, f := range batch[i].res.findings {
+				if len(rowFindings) < maxFindings {
+					rowFindings = append(rowFindings, rowFinding{batch[i].row.ID, f})
+					continue
+				}
+				more.More++
+				if f.Severity == Damage {
+					more.MoreDamage++
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(rowFindings, func(a, b rowFinding) int { return int(min(max(a.id-b.id, -1), 1)) })
+	for _, f := range rowFindings {
+		f.Where = "request " + strconv.FormatInt(f.id, 10) + f.Where
+		c.add(f.Finding)
+	}
+	c.found.More += more.More
+	c.found.MoreDamage += more.MoreDamage
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return readErr
+}
+
+type rowFinding struct {
+	id int64
+	Finding
+}
+
+// read sends every request with its extensions. The two tables are read side by
+// side, both in the order of the request's id.
+func (c *checker) read(ctx context.Context, in chan<- []job) error {
+	next, stop := iter.Pull2(c.db.Extensions(ctx, AllExtensions))
+	defer stop()
+	ext, err, ok := next()
+	batch := make([]job, 0, batchSize)
+	flush := func() error {
+		select {
+		case in <- batch:
+			batch = make([]job, 0, batchSize)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for row, rerr := range c.db.Requests(ctx, Filter{}) {
+		if rerr != nil {
+			return errors.Join(flush(), rerr)
+		}
+		j := job{row: row}
+		for ok && err == nil && ext.RequestID <= row.ID {
+			if ext.RequestID == row.ID && len(j.ext) < 1000 {
+				j.ext = append(j.ext, ext)
+			}
+			c.report.Extensions++
+			ext, err, ok = next()
+		}
+		if err != nil {
+			return errors.Join(flush(), err)
+		}
+		if batch = append(batch, j); len(batch) == batchSize {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// tally counts a checked row and notes what needs all rows together.
+func (c *checker) tally(j *job) {
+	r := &j.row
+	c.report.Requests++
+	c.report.Dispositions[r.Disposition]++
+	c.report.HighestID = max(c.report.HighestID, r.ID)
+	if j.res.parsed {
+		c.report.Certificates++
+	}
+	if j.res.signed {
+		c.report.Signatures++
+	}
+	if j.res.requestSigned {
+		c.report.RequestSignatures++
+	}
+	if r.Serial != "" {
+		c.seen = append(c.seen, maphash.String(c.seed, r.Serial))
+	}
+	if r.Disposition == schema.CACert && r.RawCertificate != nil {
+		c.hasCA = true
+		c.ownCA = c.ownCA || slices.Equal(r.RawCertificate, c.ca.Raw)
+	}
+	c.checkRevocation(j)
+}
+
+// duplicates reports serial numbers that stand twice. The engine's own unique
+// index is not believed.
+func (c *checker) duplicates(ctx context.Context) error {
+	slices.Sort(c.seen)
+	suspects := make(map[uint64]bool)
+	for i := 1; i < len(c.seen); i++ {
+		if c.seen[i] == c.seen[i-1] {
+			suspects[c.seen[i]] = true
+		}
+	}
+	c.seen = nil
+	if len(suspects) == 0 {
+		return nil
+	}
+	type place struct {
+		n     int
+		first []int64
+	}
+	places := make(map[string]*place)
+	for r, err := range c.db.Requests(ctx, Filter{NoRequest: true}) {
+		if err != nil {
+			return err
+		}
+		if r.Serial == "" || !suspects[maphash.String(c.seed, r.Serial)] {
+			continue
+		}
+		p := places[r.Serial]
+		if p == nil {
+			p = new(place)
+			places[r.Serial] = p
+		}
+		if p.n++; p.n <= 10 {
+			p.first = append(p.first, r.ID)
+		}
+	}
+	for _, serial := range slices.Sorted(maps.Keys(places)) {
+		if p := places[serial]; p.n > 1 {
+			c.add(Finding{Severity: Damage, Code: CodeDuplicate, Where: "Certificates.SerialNumber " + serial,
+				Message: fmt.Sprintf("stands in %d requests: %d", p.n, p.first)})
+		}
+	}
+	return nil
+}

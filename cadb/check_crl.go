@@ -1,0 +1,176 @@
+package cadb
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/certkeep/certkeep/cadb/schema"
+)
+
+// newestCRL is the newest base CRL of one CA key, whose entries are crossed off
+// as their rows come by.
+type newestCRL struct {
+	number  int64
+	this    time.Time
+	entries map[string]bool // by serial; true when its row was seen
+	raw     []byte
+}
+
+// oidDeltaCRL is the deltaCRLIndicator of RFC 5280 section 5.2.4.
+var oidDeltaCRL = asn1.ObjectIdentifier{2, 5, 29, 27}
+
+// checkCRLs checks every CRL against its row, and keeps the newest.
+func (c *checker) checkCRLs(ctx context.Context) error {
+	c.crls = make(map[uint32]*newestCRL)
+	numbers := make(map[[2]int64]bool) // number and CA key
+	last := make(map[uint32]int64)
+	for row, err := range c.db.CRLs(ctx) {
+		if err != nil {
+			return err
+		}
+		c.report.CRLs++
+		where := fmt.Sprintf("CRLs row %d, number %d", row.RowID, row.Number)
+		add := func(sev Severity, code, format string, args ...any) {
+			c.add(Finding{Severity: sev, Code: code, Where: where, Message: fmt.Sprintf(format, args...)})
+		}
+		if row.Number > c.report.NewestCRL || c.report.NewestCRL == 0 {
+			c.report.NewestCRL, c.report.CRLThisUpdate, c.report.CRLNextUpdate = row.Number, row.ThisUpdate, row.NextUpdate
+		}
+		key := [2]int64{row.Number, int64(row.NameID)<<1 | int64(min(row.MinBase, 1))}
+		if numbers[key] {
+			add(Damage, CodeDuplicate, "the number stands twice")
+		}
+		numbers[key] = true
+		if row.Number < last[row.NameID] {
+			add(Warning, CodeChain, "follows number %d", last[row.NameID])
+		}
+		last[row.NameID] = max(last[row.NameID], row.Number)
+		if row.Raw == nil {
+			add(Note, CodeUnchecked, "the row holds no CRL")
+			continue
+		}
+		crl, err := x509.ParseRevocationList(row.Raw)
+		if err != nil {
+			add(Damage, CodeFormat, "RawCRL: %v", err)
+			continue
+		}
+		if err := crlSignedBy(crl, append([]*x509.Certificate{c.ca}, c.older...)); err != nil {
+			add(Damage, CodeSignature, "RawCRL: %v", err)
+		}
+		c.compareCRL(row, crl, add)
+		if n := c.crls[row.NameID]; row.MinBase == 0 && (n == nil || row.Number >= n.number) {
+			c.crls[row.NameID] = &newestCRL{number: row.Number, this: crl.ThisUpdate, raw: row.Raw}
+		}
+	}
+	for _, n := range c.crls {
+		crl, err := x509.ParseRevocationList(n.raw)
+		if err != nil {
+			return err // cannot be: it parsed before
+		}
+		n.raw, n.entries = nil, make(map[string]bool, len(crl.RevokedCertificateEntries))
+		for _, e := range crl.RevokedCertificateEntries {
+			n.entries[serialOf(e.SerialNumber)] = false
+		}
+	}
+	return nil
+}
+
+// crlSignedBy returns nil when one of the certificates signed the CRL.
+func crlSignedBy(crl *x509.RevocationList, issuers []*x509.Certificate) error {
+	err := fmt.Errorf("there is no CA certificate")
+	for _, ca := range issuers {
+		if !bytes.Equal(crl.RawIssuer, ca.RawSubject) {
+			name, nerr := schema.NameText(crl.RawIssuer)
+			if nerr != nil {
+				name = nerr.Error()
+			}
+			err = fmt.Errorf("it was issued by %.100s", name)
+			continue
+		}
+		if err = crl.CheckSignatureFrom(ca); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (c *checker) compareCRL(row CRL, crl *x509.RevocationList, add func(Severity, string, string, ...any)) {
+	if crl.Number == nil || crl.Number.Cmp(big.NewInt(row.Number)) != 0 {
+		add(Damage, CodeMismatch, "the CRL in it has the number %.40v", crl.Number)
+	}
+	for _, d := range []struct {
+		column    string
+		got, want time.Time
+	}{{"ThisUpdate", row.ThisUpdate, crl.ThisUpdate}, {"NextUpdate", row.NextUpdate, crl.NextUpdate}} {
+		if !d.want.IsZero() && (d.got.IsZero() || d.got.Unix() != d.want.Unix()) {
+			add(Damage, CodeMismatch, "%s is %s, and the CRL says %s", d.column, stamp(d.got), stamp(d.want))
+		}
+	}
+	if n := int64(len(crl.RevokedCertificateEntries)); row.Count != n {
+		add(Damage, CodeMismatch, "Count is %d, and the CRL has %d entries", row.Count, n)
+	}
+	delta := slices.ContainsFunc(crl.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidDeltaCRL) })
+	if delta != (row.MinBase != 0) {
+		add(Damage, CodeMismatch, "MinBase is %d, and the CRL is a delta: %v", row.MinBase, delta)
+	}
+}
+
+// checkRevocation compares a row with the newest base CRL of its CA key.
+func (c *checker) checkRevocation(j *job) {
+	r := &j.row
+	n := c.crlOf(r.IssuerNameID)
+	if n == nil || r.Serial == "" {
+		return
+	}
+	add := func(format string, args ...any) {
+		j.res.findings = append(j.res.findings, Finding{Severity: Damage, Code: CodeRevocation, Where: ", Disposition", Message: fmt.Sprintf(format, args...)})
+	}
+	if _, listed := n.entries[r.Serial]; listed {
+		n.entries[r.Serial] = true
+		// A certificate taken off hold after the CRL was made is still in it.
+		released := r.Disposition == schema.Issued && r.Reason != nil && !r.Reason.Revokes()
+		if r.Disposition != schema.Revoked && !released {
+			add("CRL %d revokes %s, and the request is %v", n.number, r.Serial, r.Disposition)
+		}
+		return
+	}
+	if r.Disposition != schema.Revoked || r.RevokedWhen.IsZero() || !r.RevokedWhen.Before(n.this) {
+		return
+	}
+	// It may be left out of the CRL when it had expired by then.
+	if j.res.parsed && !j.res.notAfter.Before(n.this) && r.RevokedEffectiveWhen.Before(n.this) {
+		add("it was revoked on %s, and CRL %d of %s does not list %s", stamp(r.RevokedWhen), n.number, stamp(n.this), r.Serial)
+	}
+}
+
+// crlOf finds the CRL of the CA key that signed a certificate. AD CS counts
+// keys in the high half of IssuerNameID and of NameId.
+func (c *checker) crlOf(issuer uint32) *newestCRL {
+	for id, n := range c.crls {
+		if id>>16 == issuer>>16 {
+			return n
+		}
+	}
+	return nil
+}
+
+// revokedElsewhere reports what the newest CRL revokes and no row knows.
+func (c *checker) revokedElsewhere() {
+	for _, id := range slices.Sorted(maps.Keys(c.crls)) {
+		n := c.crls[id]
+		for _, serial := range slices.Sorted(maps.Keys(n.entries)) {
+			if !n.entries[serial] {
+				c.add(Finding{Severity: Warning, Code: CodeRevocation, Where: fmt.Sprintf("CRL number %d", n.number),
+					Message: fmt.Sprintf("revokes %s, which is no certificate of the database", serial)})
+			}
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package cadb
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Engine knows the files of a database engine: its logs, and how a copied
+// database is recovered with them. How the contents are read is [Open]'s
+// matter.
+type Engine interface {
+	// Name is "sqlite" or "ese".
+	Name() string
+
+	// LogName is the file name of a log generation, ParseLogName its reverse.
+	LogName(generation uint32) string
+	ParseLogName(name string) (generation uint32, ok bool)
+
+	// ReadLog reads and checks the beginning of a log.
+	ReadLog(r io.Reader) (LogInfo, error)
+
+	// CheckLog reads a whole log and checks everything in it.
+	CheckLog(ctx context.Context, r io.ReaderAt, size int64) (LogInfo, error)
+
+	// CheckChain checks that logs follow each other without a gap, by what each
+	// says of the one before. The logs must come from ReadLog or CheckLog of
+	// this engine.
+	CheckChain(logs []LogInfo) error
+
+	// Recover brings the copy of a database, in place, to what it was at the
+	// end of a generation (0: of the last log). Logs are given in ascending
+	// order. Before anything is changed the logs are checked, and that they
+	// belong to the database.
+	Recover(ctx context.Context, database string, logs []string, through uint32) (Recovered, error)
+
+	// Salvage turns the log that was still open when an authority died into one
+	// that Recover takes after the log last. It writes out, which must be named
+	// as LogName(SalvageResult.Generation) to be taken for one.
+	Salvage(ctx context.Context, openLog, last, out string) (SalvageResult, error)
+}
+
+// LogInfo is what a log says of itself.
+type LogInfo struct {
+	Generation uint32 `json:"generation"`
+
+	// Signature identifies the database that the log belongs to, in lower-case
+	// hexadecimal, as a set's manifest has it.
+	Signature string `json:"signature"`
+
+	Opened time.Time `json:"opened"`
+	Closed time.Time `json:"closed"`
+	Size   int64     `json:"size"` // in bytes
+
+	// CopyFirst and EarliestTarget are set in the log that ends a full copy: the
+	// copy needs the logs from CopyFirst on, and cannot be recovered to less
+	// than EarliestTarget.
+	CopyFirst      uint32 `json:"copyFirst,omitempty"`
+	EarliestTarget uint32 `json:"earliestTarget,omitempty"`
+
+	// Salvaged says that the log was made of an open one.
+	Salvaged bool `json:"salvaged,omitempty"`
+
+	header any // the engine's own
+}
+
+// Recovered is what Recover did.
+type Recovered struct {
+	Signature string    `json:"signature"`
+	First     uint32    `json:"first"` // generations replayed
+	Last      uint32    `json:"last"`
+	Closed    time.Time `json:"closed"` // when the last of them was closed
+	Size      int64     `json:"size"`   // of the database, in bytes
+}
+
+// SalvageResult is what Salvage found.
+type SalvageResult struct {
+	Generation uint32 `json:"generation"` // of the log it made
+	// Through is the generation that was open; larger than Generation when the
+	// open log repeats what earlier ones hold.
+	Through uint32 `json:"through"`
+	// TornBytes is the length of what follows the last commit: something that
+	// was never acknowledged to anyone.
+	TornBytes int64 `json:"tornBytes"`
+}
+
+// EngineNamed returns the engine that a manifest names.
+func EngineNamed(name string) (Engine, error) {
+	switch name {
+	case EngineSQLite:
+		return sqliteEngine{}, nil
+	case EngineESE:
+		return nil, ErrUnsupported
+	}
+	return nil, fmt.Errorf("%w: engine %.40q", ErrNotDatabase, name)
+}
+
+// EngineFor tells the engine of a database or log from its first bytes (4,096
+// are enough), or from its name alone when head is nil. ESE files are answered
+// with ErrUnsupported, files of no known engine with ErrNotDatabase.
+func EngineFor(name string, head []byte) (Engine, error) {
+	if head != nil {
+		engine, err := databaseEngine(head)
+		switch {
+		case err == nil:
+			e, err := EngineNamed(engine)
+			return e, wrapName(name, err)
+		case (sqliteEngine{}).isLog(head):
+			return sqliteEngine{}, nil
+		case isESELog(name, head):
+			return nil, wrapName(name, ErrUnsupported)
+		}
+		return nil, wrapName(name, err)
+	}
+	base := name[strings.LastIndexAny(name, `/\`)+1:]
+	lower := strings.ToLower(base)
+	if _, ok := (sqliteEngine{}).ParseLogName(base); ok || strings.HasSuffix(lower, ".db") {
+		return sqliteEngine{}, nil
+	}
+	if strings.HasSuffix(lower, ".edb") || isESELogName(base) {
+		return nil, wrapName(name, ErrUnsupported)
+	}
+	return nil, wrapName(name, ErrNotDatabase)
+}
+
+func wrapName(name string, err error) error {
+	if err == nil || name == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// isESELogName recognizes edb.log, edbXXXXX.log and edbXXXXXXXX.log.
+func isESELogName(name string) bool {
+	stem, ok := strings.CutSuffix(strings.ToLower(name), ".log")
+	digits, isLog := strings.CutPrefix(stem, "edb")
+	if !ok || !isLog || (len(digits) != 0 && len(digits) != 5 && len(digits) != 8) {
+		return false
+	}
+	return strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+// isESELog believes the name: the first sector of an ESE log begins with a
+// checksum, and has no mark that is the same in all versions.
+func isESELog(name string, head []byte) bool {
+	return isESELogName(name[strings.LastIndexAny(name, `/\`)+1:]) && len(head) >= 512
+}
