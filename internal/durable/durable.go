@@ -12,13 +12,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // FS is the part of a file system that durable writing needs.
 type FS interface {
 	// OpenFile is os.OpenFile.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
-	// Rename replaces newname if it is a file.
+	// Rename replaces newname if it is a file; it fails if it is a directory.
 	Rename(oldname, newname string) error
 	Remove(name string) error
 	RemoveAll(name string) error
@@ -28,7 +29,7 @@ type FS interface {
 	ReadDir(name string) ([]fs.DirEntry, error)
 	Stat(name string) (fs.FileInfo, error)
 	// SyncDir makes the entries of a directory durable. It does nothing where
-	// the operating system has no such call (Windows).
+	// the operating system (Windows) or the file system has no such call.
 	SyncDir(name string) error
 }
 
@@ -89,9 +90,16 @@ type Aside struct {
 // behind by a crash may be deleted.
 const AsideSuffix = ".partial"
 
+// longest leaves room for what Create adds to a name of at most 255 bytes.
+const longest = 200
+
 // Create starts writing name aside. Either Commit or Abort must follow.
 func Create(fsys FS, name string, perm fs.FileMode) (*Aside, error) {
-	tmp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text()[:8]+AsideSuffix)
+	base := filepath.Base(name)
+	if len(base) > longest {
+		base = strings.ToValidUTF8(base[:longest], "")
+	}
+	tmp := filepath.Join(filepath.Dir(name), "."+base+"."+rand.Text()[:8]+AsideSuffix)
 	f, err := fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return nil, err

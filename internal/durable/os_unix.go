@@ -5,6 +5,7 @@ package durable
 import (
 	"errors"
 	"os"
+	"syscall"
 )
 
 func (osFS) SyncDir(name string) error {
@@ -12,5 +13,9 @@ func (osFS) SyncDir(name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOTTY) {
+		err = nil // network file systems that cannot sync a directory
+	}
+	return errors.Join(err, d.Close())
 }
