@@ -23,6 +23,7 @@ package authority
 import (
 	"bytes"
 	"crypto"
+	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -131,7 +132,7 @@ func (a *Authority) Issue(t Template, req *Request, serial *big.Int) ([]byte, *x
 	c.SerialNumber = serial
 	// The standard library checks the signature it made before it returns the
 	// certificate, which is what keeps a faulty signer from giving the key away.
-	der, err := x509.CreateCertificate(nil, c, a.cert, req.publicKey, a.signer)
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, req.publicKey, a.signer)
 	if err != nil {
 		return nil, nil, fmt.Errorf("authority: sign certificate: %w", err)
 	}

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"crypto"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -83,7 +84,7 @@ func NewCACertificate(signer crypto.Signer, o CAOptions) (*x509.Certificate, err
 		MaxPathLenZero:        o.PathLen == 0,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
 	}
-	der, err := x509.CreateCertificate(nil, c, c, signer.Public(), signer)
+	der, err := x509.CreateCertificate(rand.Reader, c, c, signer.Public(), signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign CA certificate: %w", err)
 	}

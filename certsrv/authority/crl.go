@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (a *Authority) BuildCRL(entries []Revoked, number *big.Int, thisUpdate, nex
 		seen[key] = true
 		list[i] = x509.RevocationListEntry{SerialNumber: e.Serial, RevocationTime: e.Time, ReasonCode: e.Reason}
 	}
-	der, err := x509.CreateRevocationList(nil, &x509.RevocationList{
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		RevokedCertificateEntries: list,
 		Number:                    number,
 		ThisUpdate:                thisUpdate,

@@ -1,8 +1,18 @@
 package authority
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"github.com/youmark/pkcs8"
 
 	"github.com/certkeep/certkeep/internal/durable"
 )
@@ -16,21 +26,30 @@ var (
 	// given. The command line exits with 12.
 	ErrPassphraseNeeded = errors.New("the key is encrypted: a passphrase is needed")
 	// ErrKeyExists says that WriteKey would have replaced a key.
-	ErrKeyExists = errors.New("there is a key already")
+	ErrKeyExists = errors.New("there is a key already, which is not replaced")
 )
 
 // InsecureFileError says that others than its owner may read a secret file.
 type InsecureFileError struct {
 	Path string
-	Mode uint32 // permission bits
+	Mode fs.FileMode // permission bits
+}
+
+func (e *InsecureFileError) Error() string {
+	return fmt.Sprintf("%s: others may read this file (mode %04o)", e.Path, e.Mode)
+}
+
+// Hint says how to mend it.
+func (e *InsecureFileError) Hint() string {
+	return fmt.Sprintf("make sure that nobody copied it, then: chmod 600 %s", e.Path)
 }
 
 // KeyFileOptions say how to write a key.
 type KeyFileOptions struct {
 	// Passphrase encrypts the key; empty writes it in the clear.
 	Passphrase []byte
-	// Cost is scrypt's parallelization, which with 16 MiB each time makes up
-	// the work of one guess; zero is DefaultKeyCost.
+	// Cost is scrypt's parallelization, which makes up the work of one guess
+	// together with 16 MiB of memory; zero is DefaultKeyCost.
 	Cost int
 	// Replace allows an existing file to be replaced.
 	Replace bool
@@ -38,20 +57,148 @@ type KeyFileOptions struct {
 	FS durable.FS
 }
 
-// DefaultKeyCost is 8: with N=2^14 and r=8 among the settings that OWASP calls
-// equivalent to N=2^17, and within the memory limit of openssl, which can read
-// such files.
+// DefaultKeyCost is 8: with N=2^14 and r=8 it is among the settings that OWASP
+// holds equivalent to N=2^17, and within the memory limit of openssl, which can
+// read such files.
 const DefaultKeyCost = 8
 
-// WriteKey writes a private key as PKCS#8 PEM with mode 0600, durably.
-func WriteKey(path string, key crypto.Signer, o KeyFileOptions) error { return errors.ErrUnsupported }
+const (
+	scryptN = 1 << 14
+	scryptR = 8
 
-// ReadKey reads what WriteKey wrote, or openssl genpkey with AES-CBC and scrypt
-// or PBKDF2. On Unix a file that its group or others may read is refused with
-// *[InsecureFileError]. An empty passphrase means none; one given for a key in
-// the clear is not used.
-func ReadKey(path string, passphrase []byte) (crypto.Signer, error) {
-	return nil, errors.ErrUnsupported
+	maxKeyFile = 64 << 10
+	pemKey     = "PRIVATE KEY"
+	pemSealed  = "ENCRYPTED PRIVATE KEY"
+)
+
+// WriteKey writes a private key as PKCS#8 PEM with mode 0600, durably.
+func WriteKey(path string, key crypto.Signer, o KeyFileOptions) error {
+	if o.FS == nil {
+		o.FS = durable.OS
+	}
+	if !o.Replace {
+		if _, err := o.FS.Stat(path); err == nil {
+			return fmt.Errorf("write key %s: %w", path, ErrKeyExists)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("write key: %w", err)
+		}
+	}
+	text, err := encodeKey(key, o)
+	if err != nil {
+		return fmt.Errorf("write key %s: %w", path, err)
+	}
+	if err := durable.WriteFile(o.FS, path, text, 0o600); err != nil {
+		return fmt.Errorf("write key %s: %w", path, err)
+	}
+	return nil
 }
 
-func (e *InsecureFileError) Error() string { return e.Path }
+func encodeKey(key crypto.Signer, o KeyFileOptions) ([]byte, error) {
+	if len(o.Passphrase) == 0 {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return nil, err
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}), nil
+	}
+	if o.Cost == 0 {
+		o.Cost = DefaultKeyCost
+	}
+	if o.Cost < 0 || o.Cost > maxScryptP {
+		return nil, fmt.Errorf("cost %d is not possible (1 to %d)", o.Cost, maxScryptP)
+	}
+	der, err := pkcs8.MarshalPrivateKey(key, o.Passphrase, &pkcs8.Opts{
+		Cipher:  pkcs8.AES256CBC,
+		KDFOpts: pkcs8.ScryptOpts{SaltSize: 16, CostParameter: scryptN, BlockSize: scryptR, ParallelizationParameter: o.Cost},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemSealed, Bytes: der}), nil
+}
+
+// ReadKey reads what WriteKey wrote, or openssl genpkey: PKCS#8 in PEM, in the
+// clear or encrypted with AES-CBC and scrypt or PBKDF2. On Unix a file that its
+// group or others may read is refused with *[InsecureFileError]. An empty
+// passphrase means none; one given for a key in the clear is not used.
+func ReadKey(path string, passphrase []byte) (crypto.Signer, error) {
+	text, err := readSecret(path, maxKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	key, err := decodeKey(text, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("read key %s: %w", path, err)
+	}
+	return key, nil
+}
+
+func decodeKey(text, passphrase []byte) (crypto.Signer, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("it is not a single PEM block")
+	}
+	var key any
+	var err error
+	switch block.Type {
+	case pemKey:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("not a PKCS#8 key: %w", err)
+		}
+	case pemSealed:
+		if len(passphrase) == 0 {
+			return nil, ErrPassphraseNeeded
+		}
+		// The library below trusts the file's parameters.
+		if err := checkSealed(block.Bytes); err != nil {
+			return nil, err
+		}
+		key, err = pkcs8.ParsePKCS8PrivateKey(block.Bytes, passphrase)
+		if err != nil {
+			return nil, ErrWrongPassphrase
+		}
+	default:
+		return nil, fmt.Errorf("PEM block %s: it must be PKCS#8 (%s or %s)", quote(block.Type), pemKey, pemSealed)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("a key of type %T cannot sign", key)
+	}
+	if _, err := checkKey(signer.Public()); err != nil {
+		var e *RequestError
+		if errors.As(err, &e) {
+			return nil, errors.New(e.Detail)
+		}
+		return nil, err
+	}
+	return signer, nil
+}
+
+// readSecret reads a file that only its owner may read. The mode is that of the
+// file that was opened, so that it cannot change in between.
+func readSecret(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	if runtime.GOOS != "windows" && fi.Mode().Perm()&0o077 != 0 {
+		return nil, &InsecureFileError{Path: path, Mode: fi.Mode().Perm()}
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
+	}
+	return b, nil
+}

@@ -241,7 +241,7 @@ func ParseDN(s string) ([]byte, error) {
 
 func quote(s string) string {
 	if len(s) > 80 {
-		s = strings.ToValidUTF8(s[:80], "\uFFFD") + "…"
+		s = strings.ToValidUTF8(s[:80], "") + "…"
 	}
 	return strconv.QuoteToGraphic(s)
 }
