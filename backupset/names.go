@@ -77,7 +77,7 @@ type Names struct{ used map[string]bool }
 func (n *Names) Add(source string) string {
 	base := cleanName(BaseName(source))
 	name := base
-	ext := path.Ext(base)
+	ext := shortExt(base)
 	for i := 2; n.used[FoldName(name)]; i++ {
 		suffix := fmt.Sprintf("-%d%s", i, ext)
 		name = clip(strings.TrimSuffix(base, ext), MaxNameLength-len(suffix)) + suffix
@@ -96,11 +96,8 @@ func cleanName(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "_"))
-	if ext := path.Ext(s); len(ext) <= 20 {
-		s = clip(strings.TrimSuffix(s, ext), MaxNameLength-1-len(ext)) + ext
-	} else {
-		s = clip(s, MaxNameLength-1)
-	}
+	ext := shortExt(s)
+	s = clip(strings.TrimSuffix(s, ext), MaxNameLength-1-len(ext)) + ext
 	s = strings.Trim(s, " ")
 	if t := strings.TrimRight(s, ". "); t != s {
 		s = t + "_"
@@ -109,4 +106,12 @@ func cleanName(s string) string {
 		s = "_" + s
 	}
 	return s
+}
+
+// shortExt is the extension, unless it is too long to be one.
+func shortExt(s string) string {
+	if ext := path.Ext(s); len(ext) <= 20 {
+		return ext
+	}
+	return ""
 }

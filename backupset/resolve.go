@@ -83,7 +83,30 @@ func resolveEntry(entries []Entry, tip Entry, o ResolveOptions) (Chain, error) {
 		e = p
 	}
 	slices.Reverse(chain)
+	if err := chain.contiguous(); err != nil {
+		return nil, err
+	}
 	return chain, nil
+}
+
+// contiguous checks that each set's generations go on where the sets before it
+// end; they may overlap, and a set may be empty.
+func (c Chain) contiguous() error {
+	last := uint64(c[0].Manifest.LastGeneration)
+	for _, e := range c[1:] {
+		m := e.Manifest
+		if m.LastGeneration == 0 {
+			continue
+		}
+		if first := uint64(m.FirstGeneration); first > last+1 {
+			return fmt.Errorf("%w: set %s begins at generation %d, and %d to %d are in no set before it", ErrChain, e.Label(), first, last+1, first-1)
+		}
+		if uint64(m.LastGeneration) < last {
+			return fmt.Errorf("%w: set %s ends at generation %d, and a set before it at %d", ErrChain, e.Label(), m.LastGeneration, last)
+		}
+		last = uint64(m.LastGeneration)
+	}
+	return nil
 }
 
 // follows checks that set e may continue set p.
@@ -103,10 +126,6 @@ func follows(p, e Entry, o ResolveOptions) error {
 		return broken("which is of another authority (%s, not %s)", pm.CA.Name, em.CA.Name)
 	case pm.Engine != em.Engine || pm.Signature != em.Signature:
 		return broken("which is of another database (signature %s, not %s)", pm.Signature, em.Signature)
-	case em.FirstGeneration > pm.LastGeneration+1 && em.LastGeneration != 0:
-		return broken("but generations %d to %d are in neither", pm.LastGeneration+1, em.FirstGeneration-1)
-	case em.LastGeneration < pm.LastGeneration && em.LastGeneration != 0:
-		return broken("but ends at generation %d, before %d", em.LastGeneration, pm.LastGeneration)
 	}
 	return nil
 }
