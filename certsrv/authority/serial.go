@@ -7,11 +7,9 @@ import (
 	"math/big"
 )
 
-const serialBits = 127 // the largest that fits 16 octets as a positive INTEGER
-
-// NewSerial returns a positive serial number of 127 random bits, so that two
-// authorities restored from one backup do not meet, and nobody can foresee the
-// next one.
+// NewSerial returns a positive serial number of 127 random bits, the most that
+// fit 16 octets as an INTEGER, so that two authorities restored from one backup
+// do not meet, and nobody can foresee the next one.
 func NewSerial() (*big.Int, error) {
 	for {
 		b := make([]byte, 16)

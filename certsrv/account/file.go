@@ -1,0 +1,175 @@
+package account
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/certkeep/certkeep/internal/durable"
+)
+
+const (
+	fileSchema  = 1
+	maxFile     = 4 << 20
+	maxAccounts = 4096
+)
+
+// file is accounts.json. Unknown fields are refused rather than lost at the
+// next change: whoever adds a secret of another kind raises the schema.
+type file struct {
+	Schema   int     `json:"schema"`
+	Accounts []entry `json:"accounts"`
+}
+
+type entry struct {
+	Name     string    `json:"name"`
+	Roles    []string  `json:"roles"`
+	Created  time.Time `json:"created"`
+	Password string    `json:"password"` // a PHC string
+
+	roles Roles
+	hash  phc
+}
+
+// InsecureFileError says that others than its owner may read the file.
+type InsecureFileError struct {
+	Path string
+	Mode fs.FileMode // permission bits
+}
+
+func (e *InsecureFileError) Error() string {
+	return fmt.Sprintf("%s: others may read this file (mode %04o)", e.Path, e.Mode)
+}
+
+// Hint says how to mend it.
+func (e *InsecureFileError) Hint() string {
+	return fmt.Sprintf("change the passwords if somebody may have copied it, then: chmod 600 %s", e.Path)
+}
+
+// load reads the file; a missing one is empty.
+func load(fsys durable.FS, path string) (*file, error) {
+	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &file{Schema: fileSchema}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	if runtime.GOOS != "windows" && fi.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("accounts: %w", &InsecureFileError{Path: path, Mode: fi.Mode().Perm()})
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	out, err := decodeFile(b)
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %s: %w", path, err)
+	}
+	return out, nil
+}
+
+func decodeFile(b []byte) (*file, error) {
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("larger than %d bytes", maxFile)
+	}
+	var head struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	if head.Schema != fileSchema {
+		return nil, fmt.Errorf("schema %d: this version of certkeep knows schema %d", head.Schema, fileSchema)
+	}
+	var f file
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return nil, err
+	}
+	if len(f.Accounts) > maxAccounts {
+		return nil, fmt.Errorf("more than %d accounts", maxAccounts)
+	}
+	seen := make(map[string]bool)
+	for i := range f.Accounts {
+		e := &f.Accounts[i]
+		if err := e.check(); err != nil {
+			return nil, fmt.Errorf("account %d: %w", i, err)
+		}
+		if key := fold(e.Name); seen[key] {
+			return nil, fmt.Errorf("account %s is there twice", e.Name)
+		} else {
+			seen[key] = true
+		}
+	}
+	return &f, nil
+}
+
+func (e *entry) check() error {
+	if err := checkName(e.Name); err != nil {
+		return err
+	}
+	if len(e.Roles) == 0 || len(e.Roles) > 32 {
+		return fmt.Errorf("%s has no roles, or too many", e.Name)
+	}
+	var err error
+	if e.roles, err = ParseRoles(strings.Join(e.Roles, ",")); err != nil {
+		return fmt.Errorf("%s: %w", e.Name, err)
+	}
+	if e.hash, err = parsePHC(e.Password); err != nil {
+		return fmt.Errorf("%s: %w", e.Name, err)
+	}
+	return nil
+}
+
+func (f *file) save(fsys durable.FS, path string) error {
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	if err := durable.WriteFile(fsys, path, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	return nil
+}
+
+func (f *file) find(name string) (int, *entry) {
+	for i := range f.Accounts {
+		if fold(f.Accounts[i].Name) == fold(name) {
+			return i, &f.Accounts[i]
+		}
+	}
+	return -1, nil
+}
+
+// fold makes names comparable; they are ASCII.
+func fold(name string) string { return strings.ToLower(name) }
+
+func checkName(name string) error {
+	ok := len(name) >= 1 && len(name) <= 64
+	for i, c := range []byte(name) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && strings.IndexByte("._-@", c) >= 0:
+		default:
+			ok = false
+		}
+	}
+	if !ok {
+		return fmt.Errorf("account name %.64q is not possible: 1 to 64 letters, digits and . _ - @, a letter or digit first", name)
+	}
+	return nil
+}
