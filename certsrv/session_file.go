@@ -1,0 +1,154 @@
+package certsrv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/certkeep/certkeep/certadm"
+)
+
+// backupFile is the file that a session has open.
+type backupFile struct {
+	b      *session
+	ctx    context.Context // the open's; it governs the reads
+	name   string
+	from   io.ReaderAt
+	close  func() error
+	size   int64
+	at     int64
+	mark   *progress
+	closed bool
+}
+
+func (b *session) OpenFile(ctx context.Context, name string, readHint int) (certadm.BackupFile, error) {
+	unlock, err := b.use(ctx, opOpen)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if b.file != nil {
+		return nil, pathError(opOpen, shorten(name), certadm.EUnexpected, errors.New("another file is open"), "")
+	}
+	mark, gen := b.find(name)
+	if mark == nil {
+		return nil, pathError(opOpen, shorten(name), certadm.EUnexpected, errors.New("the name is not in the session's lists"),
+			"open the names that DatabaseNames and Logs return, without their tag")
+	}
+	if b.readSize == 0 {
+		b.readSize = certadm.ReadBufferSize(readHint)
+	}
+	f := &backupFile{b: b, ctx: ctx, name: name, mark: mark}
+	if gen == 0 {
+		err = f.openDatabase(ctx)
+	} else {
+		err = f.openLog(gen)
+	}
+	if err != nil {
+		return nil, wrapCode(opOpen, err)
+	}
+	mark.read = false
+	b.file = f
+	return f, nil
+}
+
+// startCopy begins to read the database, anew if it was read before and the
+// logs were listed for that.
+func (b *session) startCopy(ctx context.Context) error {
+	if b.copy != nil {
+		if err := b.copy.Close(); err != nil {
+			return err
+		}
+		b.copy = nil
+	}
+	c, err := b.r.db.StartCopy(ctx)
+	if err != nil {
+		return err
+	}
+	b.copy = c
+	return nil
+}
+
+func (f *backupFile) openDatabase(ctx context.Context) error {
+	b := f.b
+	if b.truncated {
+		return outOfSequence(opOpen, "the logs were truncated: no database can be opened in this session any more")
+	}
+	if b.copy == nil || len(b.logs) > 0 {
+		if err := b.startCopy(ctx); err != nil {
+			return err
+		}
+		b.stale = len(b.logs) > 0
+	}
+	b.s.observe(PhaseCopying)
+	f.from, f.size, f.close = b.copy, b.copy.Size(), func() error { return nil }
+	return nil
+}
+
+func (f *backupFile) openLog(gen uint32) error {
+	file, size, err := f.b.r.db.OpenLog(gen)
+	if err != nil {
+		return err
+	}
+	f.from, f.size, f.close = file, size, file.Close
+	return nil
+}
+
+// Size is the length at the open.
+func (f *backupFile) Size() int64 { return f.size }
+
+// Read fills p except at the end of the file.
+func (f *backupFile) Read(p []byte) (int, error) {
+	b := f.b
+	unlock, err := b.use(f.ctx, opRead)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if f.closed {
+		return 0, outOfSequence(opRead, "no file is open")
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	left := f.size - f.at
+	if left == 0 {
+		return 0, io.EOF
+	}
+	p = p[:min(int64(len(p)), left)]
+	n, err := f.from.ReadAt(p, f.at)
+	f.at += int64(n)
+	if n == len(p) {
+		return n, nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the file ends at %d bytes, it had %d", f.at, f.size)
+	}
+	return n, pathError(opRead, f.name, certadm.HrDiskIO, err, "")
+}
+
+// Close closes the file; if it was read to its end, it is backed up.
+func (f *backupFile) Close() error {
+	b := f.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return invalidHandle(opClose)
+	}
+	if f.closed {
+		return outOfSequence(opClose, "no file is open")
+	}
+	if b.broken != nil {
+		return newError(opClose, certadm.ErrorServiceNotActive, b.broken, "")
+	}
+	f.mark.read = f.at == f.size
+	return wrapCode(opClose, f.shut())
+}
+
+// shut closes the file underneath; the session's lock is held.
+func (f *backupFile) shut() error {
+	f.closed = true
+	f.b.file = nil
+	return f.close()
+}
