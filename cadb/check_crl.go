@@ -24,6 +24,11 @@ type newestCRL struct {
 	raw     []byte
 }
 
+// revocationGrace is how long before a CRL a revocation may be dated that is
+// not in it: the date is set before the row is stored, and the CRL is made of
+// what is stored.
+const revocationGrace = 5 * time.Minute
+
 // oidDeltaCRL is the deltaCRLIndicator of RFC 5280 section 5.2.4.
 var oidDeltaCRL = asn1.ObjectIdentifier{2, 5, 29, 27}
 
@@ -142,7 +147,7 @@ func (c *checker) checkRevocation(j *job) {
 		}
 		return
 	}
-	if r.Disposition != schema.Revoked || r.RevokedWhen.IsZero() || !r.RevokedWhen.Before(n.this) {
+	if r.Disposition != schema.Revoked || r.RevokedWhen.IsZero() || !r.RevokedWhen.Before(n.this.Add(-revocationGrace)) {
 		return
 	}
 	// It may be left out of the CRL when it had expired by then.

@@ -2,6 +2,9 @@ package cadb
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
 	"encoding/asn1"
@@ -48,7 +51,7 @@ func checkRow(r *Request, ext []Extension, issuers []*x509.Certificate, strict b
 	var cert *x509.Certificate
 	if r.RawCertificate != nil {
 		cert = c.certificate(issuers)
-	} else if r.Serial != "" {
+	} else if r.Serial != "" && !lost(r) {
 		c.add(Damage, CodeMissing, "Certificates.RawCertificate", "there is a serial number, %s, and no certificate", r.Serial)
 	}
 	if r.RawRequest != nil && requestIsPKCS10(r) {
@@ -69,6 +72,13 @@ func hasCertificate(d schema.Disposition) bool {
 	return false
 }
 
+// lost reports whether the row stands for a certificate of which only the
+// revocation is known: the authority was restored from before its issue, and
+// the serial number was revoked again on the word of a CRL.
+func lost(r *Request) bool {
+	return r.Disposition == schema.Revoked && r.Serial != "" && r.RawCertificate == nil && r.RawRequest == nil && r.RawSubject == nil && r.Hash == ""
+}
+
 func (c *rowCheck) disposition() {
 	r := c.r
 	known := false
@@ -78,6 +88,8 @@ func (c *rowCheck) disposition() {
 	switch {
 	case !known:
 		c.add(Damage, CodeFormat, "Disposition", "%d is no disposition", r.Disposition)
+	case lost(r):
+		c.add(Note, CodeMissing, "Certificates.RawCertificate", "of %s only the revocation is known: the certificate was lost before a restore", r.Serial)
 	case hasCertificate(r.Disposition) && r.RawCertificate == nil:
 		c.add(Damage, CodeMissing, "Certificates.RawCertificate", "the request is %v and has no certificate", r.Disposition)
 	case !hasCertificate(r.Disposition) && r.RawCertificate != nil:
@@ -222,6 +234,25 @@ func (c *rowCheck) key(cert *x509.Certificate) {
 	if r.PublicKeyAlgorithm != "" {
 		c.same("Certificates.PublicKeyAlgorithm", r.PublicKeyAlgorithm, info.Algorithm.OID.String())
 	}
+	if r.RawPublicKeyParams != nil && !bytes.Equal(r.RawPublicKeyParams, info.Algorithm.Parameters.FullBytes) {
+		c.add(Damage, CodeMismatch, "Certificates.RawPublicKeyAlgorithmParameters", "are not those of the certificate's public key")
+	}
+	if n := keyBits(cert.PublicKey); r.PublicKeyLength != 0 && n != 0 && int(r.PublicKeyLength) != n {
+		c.add(Damage, CodeMismatch, "Certificates.PublicKeyLength", "is %d, and the certificate's key has %d bits", r.PublicKeyLength, n)
+	}
+}
+
+// keyBits is the length of a public key, 0 if it is of an unknown kind.
+func keyBits(pub any) int {
+	switch k := pub.(type) {
+	case *rsa.PublicKey:
+		return k.N.BitLen()
+	case *ecdsa.PublicKey:
+		return k.Params().BitSize
+	case ed25519.PublicKey:
+		return 256
+	}
+	return 0
 }
 
 func requestIsPKCS10(r *Request) bool {

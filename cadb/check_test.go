@@ -121,6 +121,12 @@ func TestCheckFinds(t *testing.T) {
 		{"UPDATE Certificates SET RawCertificate = x'3003020101' WHERE RequestID = 3", cadb.CodeFormat, "request 3, Certificates.RawCertificate", cadb.Damage},
 		{"UPDATE Certificates SET RawCertificate = (SELECT RawCertificate FROM Certificates WHERE RequestID = 4) WHERE RequestID = 3", cadb.CodeMismatch, "request 3, Certificates.SerialNumber", cadb.Damage},
 		{"DROP INDEX CertificatesSerialNumber; UPDATE Certificates SET SerialNumber = (SELECT SerialNumber FROM Certificates WHERE RequestID = 4) WHERE RequestID = 3", cadb.CodeDuplicate, "[3 4]", cadb.Damage},
+		{"UPDATE Certificates SET RawPublicKeyAlgorithmParameters = x'0500' WHERE RequestID = 3", cadb.CodeMismatch, "request 3, Certificates.RawPublicKeyAlgorithmParameters", cadb.Damage},
+		{"UPDATE Certificates SET PublicKeyLength = 257 WHERE RequestID = 3", cadb.CodeMismatch, "request 3, Certificates.PublicKeyLength", cadb.Damage},
+		// A revoked row whose certificate is gone, and one that never had it.
+		{"UPDATE Certificates SET RawCertificate = NULL WHERE RequestID = 2", cadb.CodeMissing, "request 2, Certificates.RawCertificate", cadb.Damage},
+		{"INSERT INTO Requests (RequestID, Disposition, RevokedWhen, RevokedEffectiveWhen, RevokedReason) VALUES (50, 21, 9, 9, 1); INSERT INTO Certificates (RequestID, SerialNumber) VALUES (50, 'abcd')",
+			cadb.CodeMissing, "request 50, Certificates.RawCertificate: of abcd only the revocation is known", cadb.Note},
 		{"UPDATE Requests SET CommonName = 'x' WHERE RequestID = 3", cadb.CodeMismatch, "request 3, Requests.CommonName", cadb.Damage},
 		{"UPDATE Requests SET RawRequest = x'00' WHERE RequestID = 3", cadb.CodeFormat, "request 3, Requests.RawRequest", cadb.Damage},
 		{"UPDATE Requests SET RawRequest = x'00' WHERE RequestID = 8", cadb.CodeFormat, "request 8, Requests.RawRequest", cadb.Warning},
@@ -176,6 +182,8 @@ func TestCheckAccepts(t *testing.T) {
 		// An extension that the policy switched off.
 		"UPDATE CertificateExtensions SET ExtensionFlags = 2, ExtensionRawValue = x'00' WHERE ExtensionRequestId = 3 AND ExtensionName = '2.5.29.15'",
 		"UPDATE Requests SET RawRequest = NULL WHERE RequestID = 3",
+		// Revoked while the CRL was being made.
+		"UPDATE Requests SET Disposition = 21, RevokedWhen = (SELECT ThisUpdate - 10000000 FROM CRLs), RevokedEffectiveWhen = 1, RevokedReason = 1 WHERE RequestID = 3",
 		// Revoked after the CRL was made.
 		"UPDATE Requests SET Disposition = 21, RevokedWhen = (SELECT ThisUpdate + 1 FROM CRLs), RevokedEffectiveWhen = 1, RevokedReason = 1 WHERE RequestID = 3",
 	} {

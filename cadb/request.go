@@ -46,6 +46,7 @@ type Request struct {
 	RawCertificate       []byte // DER
 	RawSubject           []byte // RawName of Certificates
 	RawPublicKey         []byte // the bits of subjectPublicKey
+	RawPublicKeyParams   []byte // RawPublicKeyAlgorithmParameters
 	PublicKeyAlgorithm   string // an OID
 	PublicKeyLength      uint32 // bits
 }

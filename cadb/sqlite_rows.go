@@ -104,7 +104,7 @@ func (r *sqliteReader) requests(ctx context.Context, f Filter) iter.Seq2[Request
 			"SubmittedWhen", "ResolvedWhen", "RevokedWhen", "RevokedEffectiveWhen", "RevokedReason", "RequesterName", "CallerName",
 			rawRequest, "RawName"}, subjectNames...)...) + ", c.RequestID, " +
 		r.list("c", schema.Certificates, append([]string{"SerialNumber", "NotBefore", "NotAfter", "CertificateHash", "SubjectKeyIdentifier",
-			"CertificateTemplate", "IssuerNameID", "RawCertificate", "RawName", "RawPublicKey", "PublicKeyAlgorithm", "PublicKeyLength"},
+			"CertificateTemplate", "IssuerNameID", "RawCertificate", "RawName", "RawPublicKey", "RawPublicKeyAlgorithmParameters", "PublicKeyAlgorithm", "PublicKeyLength"},
 			subjectNames...)...) +
 		" FROM Requests r LEFT JOIN Certificates c ON c.RequestID = r.RequestID" + cond + " ORDER BY r.RequestID"
 	return iterate(ctx, r, maxRowCell, "Requests", q, args, scanRequest)
@@ -121,7 +121,7 @@ func scanRequest(rows *sql.Rows) (Request, error) {
 		dst = append(dst, textCell{s})
 	}
 	dst = append(dst, &certID, textCell{&v.Serial}, numCell{&notBefore}, numCell{&notAfter}, textCell{&v.Hash}, textCell{&v.SubjectKeyIdentifier},
-		textCell{&v.Template}, numCell{&issuer}, blobCell{&v.RawCertificate}, blobCell{&v.RawSubject}, blobCell{&v.RawPublicKey},
+		textCell{&v.Template}, numCell{&issuer}, blobCell{&v.RawCertificate}, blobCell{&v.RawSubject}, blobCell{&v.RawPublicKey}, blobCell{&v.RawPublicKeyParams},
 		textCell{&v.PublicKeyAlgorithm}, numCell{&keyLength})
 	for _, s := range subjectFields(&v.Subject) {
 		dst = append(dst, textCell{s})

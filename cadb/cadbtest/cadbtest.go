@@ -184,10 +184,10 @@ func (a *Authority) putCertificate(db Execer, id int64, cert *x509.Certificate) 
 	}
 	sum := sha1.Sum(cert.Raw)
 	_, err = db.Exec(`INSERT INTO Certificates (RequestID, RawCertificate, CertificateHash, SerialNumber, IssuerNameID, NotBefore, NotAfter,
-		SubjectKeyIdentifier, RawPublicKey, PublicKeyLength, PublicKeyAlgorithm, DistinguishedName, RawName, Organization, CommonName)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		SubjectKeyIdentifier, RawPublicKey, RawPublicKeyAlgorithmParameters, PublicKeyLength, PublicKeyAlgorithm, DistinguishedName, RawName, Organization, CommonName)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		id, cert.Raw, schema.HexText(sum[:]), schema.SerialText(cert.SerialNumber), 0, schema.Filetime(cert.NotBefore), schema.Filetime(cert.NotAfter),
-		schema.HexText(cert.SubjectKeyId), spki.Key.Bytes, 256, spki.Algorithm.Algorithm.String(), s.DistinguishedName, cert.RawSubject,
+		schema.HexText(cert.SubjectKeyId), spki.Key.Bytes, spki.Algorithm.Parameters.FullBytes, 256, spki.Algorithm.Algorithm.String(), s.DistinguishedName, cert.RawSubject,
 		text(s.Organization), text(s.CommonName))
 	if err != nil {
 		return err
