@@ -1,7 +1,9 @@
 package sqlitelog
 
 import (
+	"errors"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/certkeep/certkeep/internal/durable"
 )
@@ -39,7 +41,51 @@ type Config struct {
 
 	// MaxReaders is the size of the Reader pool; 0 means 4.
 	MaxReaders int
+
+	rules rules // for tests
 }
+
+// withDefaults fills in what is zero and makes paths usable from any directory.
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.FS == nil {
+		cfg.FS = durable.OS
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Event) {}
+	}
+	if cfg.GenerationSize <= 0 {
+		cfg.GenerationSize = DefaultGenerationSize
+	}
+	if cfg.MaxReaders <= 0 {
+		cfg.MaxReaders = 4
+	}
+	for _, p := range []*string{&cfg.Database, &cfg.LogDir, &cfg.StateDir} {
+		if *p == "" {
+			return cfg, errors.New("sqlitelog: Config needs Database, LogDir and StateDir")
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return cfg, err
+		}
+		*p = abs
+	}
+	return cfg, nil
+}
+
+// checkpointBusyTimeout is 0: the checkpoint runs with writers stopped, and must not wait
+// there for a reader.
+func (cfg Config) checkpointBusyTimeout() int {
+	if cfg.rules.waitForReaders {
+		return 3600_000
+	}
+	return 0
+}
+
+func (cfg Config) wal() string { return cfg.Database + "-wal" }
+func (cfg Config) shm() string { return cfg.Database + "-shm" }
 
 // Phase names a step that Config.Observe is told of.
 type Phase string
