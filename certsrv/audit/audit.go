@@ -9,16 +9,12 @@
 package audit
 
 import (
-	"context"
-	"errors"
-	"iter"
+	"fmt"
 	"time"
-
-	"github.com/certkeep/certkeep/internal/durable"
 )
 
-// Event is a Windows security event number of subcategory Certification
-// Services.
+// Event is a Windows security event number of the audit subcategory
+// Certification Services.
 type Event int
 
 // The events that the embedded Certificate Services have.
@@ -32,6 +28,27 @@ const (
 	ServiceStopped    Event = 4881
 )
 
+var events = map[Event]struct {
+	name string
+	bit  Filter
+}{
+	ShutdownRequested: {"shutdown requested", FilterStartStop},
+	BackupStarted:     {"backup started", FilterBackupRestore},
+	BackupCompleted:   {"backup completed", FilterBackupRestore},
+	RestoreStarted:    {"restore started", FilterBackupRestore},
+	RestoreCompleted:  {"restore completed", FilterBackupRestore},
+	ServiceStarted:    {"service started", FilterStartStop},
+	ServiceStopped:    {"service stopped", FilterStartStop},
+}
+
+// String is the event's name in words.
+func (e Event) String() string {
+	if k, ok := events[e]; ok {
+		return k.name
+	}
+	return fmt.Sprintf("event %d", int(e))
+}
+
 // Filter is a CA's AuditFilter: which events are recorded.
 type Filter uint32
 
@@ -44,65 +61,26 @@ const (
 	FilterAll = FilterStartStop | FilterBackupRestore
 )
 
+// Selects reports whether the event is recorded.
+func (f Filter) Selects(e Event) bool { return f&events[e].bit != 0 }
+
 // Types of a backup, for Record.Type.
 const (
 	TypeFull     = "full"
 	TypeLogsOnly = "logs only"
 )
 
+// Schema is the version of the lines.
+const Schema = 1
+
 // Record is one line.
 type Record struct {
-	Schema int       `json:"schema"` // 1; set by Append
-	Time   time.Time `json:"time"`   // UTC, milliseconds; set by Append
+	Schema int       `json:"schema"` // set by Append
+	Time   time.Time `json:"time"`   // UTC, in milliseconds; set by Append
 	Event  Event     `json:"event"`
 	Name   string    `json:"name"`             // of the event; set by Append
 	Who    string    `json:"who"`              // the principal
 	What   string    `json:"what,omitempty"`   // the CA, or the file
 	Type   string    `json:"type,omitempty"`   // of the backup
-	Result string    `json:"result,omitempty"` // "ok" or an error
+	Result string    `json:"result,omitempty"` // "ok", or an error
 }
-
-// Options of a log.
-type Options struct {
-	Now func() time.Time // nil is time.Now
-	FS  durable.FS       // nil is durable.OS
-}
-
-// Log appends to one file. It may be used by several goroutines.
-type Log struct{}
-
-// Open opens or creates (mode 0600) the log. Events outside the filter are not
-// recorded; a filter of 0 records none.
-func Open(path string, filter Filter, o Options) (*Log, error) { return nil, errors.ErrUnsupported }
-
-// Append records an event, and returns when it is on disk. Who, What, Type and
-// Result are cut to 1024 bytes each. An event that the filter does not select
-// is no error. After a failure the log may be used again: what was torn is
-// repaired by the next Append, as after a crash (a whole record without its
-// newline gets one, anything else after the last newline is cut off).
-func (l *Log) Append(r Record) error { return errors.ErrUnsupported }
-
-// Filter says what is recorded.
-func (l *Log) Filter() Filter { return 0 }
-
-// SetFilter changes what is recorded from now on.
-func (l *Log) SetFilter(f Filter) {}
-
-// Close closes the file. It may be called more than once.
-func (l *Log) Close() error { return nil }
-
-// Read yields the records of a log from the oldest on. A line that cannot be
-// read is yielded as *[LineError], and reading goes on; other errors end it. A
-// torn last line (no newline) is passed over in silence if it is not a whole
-// record.
-func Read(ctx context.Context, path string) iter.Seq2[Record, error] { return nil }
-
-// LineError is a line that is not a record.
-type LineError struct {
-	Path string
-	Line int // from 1
-	Err  error
-}
-
-func (e *LineError) Error() string { return e.Path }
-func (e *LineError) Unwrap() error { return e.Err }
