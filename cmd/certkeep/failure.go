@@ -6,7 +6,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/certsrv"
+	"github.com/certkeep/certkeep/certsrv/account"
+	"github.com/certkeep/certkeep/certsrv/authority"
+	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/sqlitelog"
 )
 
 // The exit codes. They are a contract: scripts and monitoring rely on them.
@@ -78,8 +84,8 @@ func withHint(err error, format string, args ...any) error {
 }
 
 // hinter is implemented by errors of other packages that carry a hint in a
-// method; [certadm.Error] and others carry it in a field.
-type hinter interface{ UserHint() string }
+// method; others carry it in a field.
+type hinter interface{ Hint() string }
 
 // hintOf finds the outermost hint in an error chain.
 func hintOf(err error) string {
@@ -90,8 +96,15 @@ func hintOf(err error) string {
 			hint = e.hint
 		case *certadm.Error:
 			hint = e.Hint
+		case *sqlitelog.StateError:
+			hint = e.Hint
+		case *certsrv.ServedError:
+			hint = "stop that process first"
+			if e.Address != "" {
+				hint += ", or use " + e.Address + " once this program speaks the wire protocol: that address does not work yet"
+			}
 		case hinter:
-			hint = e.UserHint()
+			hint = e.Hint()
 		}
 		return hint == ""
 	})
@@ -146,8 +159,40 @@ func exitOf(ctx context.Context, err error) int {
 
 // sentinelExit knows the errors of the other packages that have an exit code of
 // their own.
-func sentinelExit(error) (int, bool) {
+func sentinelExit(err error) (int, bool) {
+	switch err.(type) {
+	case *certsrv.ServedError:
+		return exitLocked, true
+	case *account.DeniedError:
+		return exitUnreachable, true
+	}
+	for _, s := range sentinels {
+		if err == s.err {
+			return s.exit, true
+		}
+	}
 	return 0, false
+}
+
+var sentinels = []struct {
+	err  error
+	exit int
+}{
+	{connect.ErrNotInThisVersion, exitUsage},
+	{authority.ErrWrongPassphrase, exitSecret},
+	{authority.ErrPassphraseNeeded, exitSecret},
+	{account.ErrBadCredentials, exitSecret},
+	{account.ErrPassword, exitSecret},
+	{sqlitelog.ErrLocked, exitLocked},
+	{sqlitelog.ErrCopyActive, exitLocked},
+	{sqlitelog.ErrLogDamaged, exitDamage},
+	{sqlitelog.ErrLogTruncated, exitDamage},
+	{sqlitelog.ErrLogForeign, exitDamage},
+	{sqlitelog.ErrLogMissing, exitDamage},
+	{sqlitelog.ErrLogOrder, exitDamage},
+	{sqlitelog.ErrNotLog, exitDamage},
+	{backupset.ErrDamaged, exitDamage},
+	{backupset.ErrChain, exitDamage},
 }
 
 // exitOfCode maps the results of the Certadm functions.

@@ -35,6 +35,7 @@ ENVIRONMENT
 
 // describe gives a verb its example and exit codes.
 func describe(cmd *cobra.Command, example string, exits ...int) *cobra.Command {
+	cmd.DisableFlagsInUseLine = true
 	cmd.Example = "  " + strings.ReplaceAll(strings.TrimSpace(example), "\n", "\n  ")
 	var b strings.Builder
 	for _, e := range exits {

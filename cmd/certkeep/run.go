@@ -86,6 +86,7 @@ across the network and Windows' own are for later versions.`,
 	describe(root, "certkeep demo", allExits...)
 	annotate(root, "environment", environmentHelp)
 	root.AddCommand(
+		newCACommand(c), newCertsCommand(c),
 		newVersionCommand(c), newCompletionCommand(c),
 	)
 	root.AddCommand(laterVerbs(c)...)

@@ -1,0 +1,160 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/certsrv"
+	"github.com/certkeep/certkeep/certsrv/account"
+	"github.com/certkeep/certkeep/certsrv/authority"
+)
+
+// Options of Open; the zero value is usable.
+type Options struct {
+	// Passphrase is called when the authority's key turns out to be encrypted.
+	// nil has none to give.
+	Passphrase func(context.Context) ([]byte, error)
+
+	// Stopped opens a ca:DIR without starting it: for a restore.
+	Stopped bool
+
+	// Observe and Logger are those of [certsrv.Options].
+	Observe func(phase string)
+	Logger  *slog.Logger
+}
+
+// ErrNotInThisVersion is the answer to an address that is well formed, and that
+// only a later version can open.
+var ErrNotInThisVersion = errors.New("not in this version")
+
+// Connection is an open SERVER.
+type Connection struct {
+	Address Address
+
+	svc     certadm.Service
+	server  *certsrv.Server
+	started bool
+}
+
+// closeTimeout bounds how long Close waits for calls under way.
+const closeTimeout = 30 * time.Second
+
+// Open reads a SERVER and opens it; Close must follow. For ca:DIR the authority
+// is started in this process. If another one serves it, the error is a
+// *[certsrv.ServedError].
+func Open(ctx context.Context, server string, o Options) (*Connection, error) {
+	a, err := Parse(server)
+	if err != nil {
+		return nil, err
+	}
+	return a.Open(ctx, o)
+}
+
+// Open is the function Open for an address that was read already.
+func (a Address) Open(ctx context.Context, o Options) (*Connection, error) {
+	switch a.Scheme {
+	case CA:
+		return openDir(ctx, a, o)
+	case ADCS:
+		return nil, fmt.Errorf("%s: the wire protocol is %w", a, ErrNotInThisVersion)
+	case DLL, Local:
+		return nil, fmt.Errorf("%s: Certadm.dll is %w", a, ErrNotInThisVersion)
+	}
+	return nil, fmt.Errorf("%s: unknown scheme", a)
+}
+
+func openDir(ctx context.Context, a Address, o Options) (*Connection, error) {
+	opts := certsrv.Options{Observe: o.Observe, Logger: o.Logger}
+	server, err := certsrv.New(a.Dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	c := &Connection{Address: a, server: server}
+	if !o.Stopped {
+		err := server.Start(ctx)
+		if errors.Is(err, authority.ErrPassphraseNeeded) && o.Passphrase != nil {
+			if opts.Passphrase, err = o.Passphrase(ctx); err != nil {
+				return nil, err
+			}
+			if server, err = certsrv.New(a.Dir, opts); err != nil {
+				return nil, err
+			}
+			err = server.Start(ctx)
+			c.server = server
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.started = true
+	}
+	c.svc = c.server.Service(account.LocalUser())
+	return c, nil
+}
+
+// Service is the authority, seen as its local administrator.
+func (c *Connection) Service() certadm.Service { return c.svc }
+
+// Server is the embedded authority behind a ca:DIR; nil for any other address.
+func (c *Connection) Server() *certsrv.Server { return c.server }
+
+// Identity says which authority it is.
+func (c *Connection) Identity(ctx context.Context) (certadm.Identity, error) {
+	id, ok := c.svc.(certadm.Identifier)
+	if !ok {
+		return certadm.Identity{}, fmt.Errorf("%s: cannot tell which authority it is", c.Address)
+	}
+	return id.Identity(ctx)
+}
+
+// OpenDynamic opens a file of the server's dynamic file list for reading, by the
+// name in that list and by no other: the list never names keys or accounts.
+func (c *Connection) OpenDynamic(ctx context.Context, name string) (io.ReadCloser, error) {
+	names, err := certadm.Dynamic(ctx, c.svc)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(names, name) {
+		return nil, fmt.Errorf("%s: not in the list of dynamic files", name)
+	}
+	path, err := c.server.LocalPath(name)
+	if err != nil {
+		return nil, err
+	}
+	relative, err := filepath.Rel(c.server.Dir(), path)
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenInRoot(c.server.Dir(), relative) // no link leads out of the directory
+}
+
+// LocalPath is the file on this machine that a UNC name of the authority's
+// stands for.
+func (c *Connection) LocalPath(unc string) (string, error) { return c.server.LocalPath(unc) }
+
+// Close ends the connection, and stops the authority that Open started. It does
+// so also after the context of Open has ended.
+func (c *Connection) Close() error {
+	err := c.svc.Close()
+	if c.started {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		err = errors.Join(err, c.server.Stop(ctx))
+	}
+	return err
+}
+
+// ServeAddress is what a server tells others of itself, given where it listens
+// for the wire protocol: the SERVER to reach it by.
+func ServeAddress(listen string) string {
+	host := strings.TrimSuffix(listen, fmt.Sprintf(":%d", DefaultPort))
+	return "adcs://" + host
+}
