@@ -50,7 +50,7 @@ func Parse(server string) (Address, error) {
 	}
 	scheme, rest, found := strings.Cut(server, ":")
 	if !found {
-		return Address{}, fmt.Errorf("server address %q: has none of the forms ca:DIR, adcs://HOST, dll://HOST, local:", server)
+		return Address{}, fmt.Errorf("server address %q: has none of the forms ca:DIR, local:, adcs://HOST, dll://HOST", server)
 	}
 	var a Address
 	var err error
@@ -63,14 +63,14 @@ func Parse(server string) (Address, error) {
 	case Local:
 		a = Address{Scheme: s}
 		if rest != "" {
-			err = errors.New("nothing follows local:")
+			err = errors.New("nothing may follow local: in an address")
 		}
 	case DLL:
 		a, err = parseDLL(rest)
 	case ADCS:
 		a, err = parseADCS(rest)
 	default:
-		err = fmt.Errorf("there is no scheme %q; there are ca:DIR, adcs://HOST, dll://HOST, local:", scheme)
+		err = fmt.Errorf("there is no scheme %q; there are ca:DIR, local:, adcs://HOST, dll://HOST", scheme)
 	}
 	if err != nil {
 		return Address{}, fmt.Errorf("server address %q: %w", server, err)

@@ -44,7 +44,7 @@ func TestParseRefuses(t *testing.T) {
 		"":                         "none of the forms",
 		"pki":                      "none of the forms",
 		"ca:":                      "directory is missing",
-		"local:x":                  "nothing follows",
+		"local:x":                  "nothing may follow",
 		"dll:srv":                  "dll://HOST",
 		"dll://":                   "dll://HOST",
 		"dll://a b":                "no host name",

@@ -1,11 +1,31 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// writeRequest makes a certificate request for the scripts.
+func writeRequest(name string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "host.example"}}, key)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), 0o600)
+}
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
@@ -25,7 +45,7 @@ func TestScript(t *testing.T) {
 			for _, name := range []string{"CERTKEEP_USER", "CERTKEEP_PASSWORD_FILE", "CERTKEEP_REPOSITORY", "CERTKEEP_IDENTITY_FILE"} {
 				e.Setenv(name, "")
 			}
-			return nil
+			return writeRequest(filepath.Join(e.WorkDir, "host.csr"))
 		},
 	})
 }

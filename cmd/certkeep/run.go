@@ -86,7 +86,9 @@ across the network and Windows' own are for later versions.`,
 	describe(root, "certkeep demo", allExits...)
 	annotate(root, "environment", environmentHelp)
 	root.AddCommand(
-		newCACommand(c), newCertsCommand(c),
+		newCACommand(c),
+		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
+		newCertsCommand(c),
 		newVersionCommand(c), newCompletionCommand(c),
 	)
 	root.AddCommand(laterVerbs(c)...)

@@ -18,9 +18,10 @@ import (
 
 // scriptCommands are the commands that the scripts have besides testscript's.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits": cmdExits,
-	"helps": cmdHelps,
-	"json":  cmdJSON,
+	"exits":  cmdExits,
+	"helps":  cmdHelps,
+	"serial": cmdSerial,
+	"json":   cmdJSON,
 }
 
 // exits N COMMAND…: runs the command, which must end with exit code N.
@@ -43,10 +44,20 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// serial FILE NAME: sets NAME to the serial number in a JSON result.
+func cmdSerial(ts *testscript.TestScript, neg bool, args []string) {
+	var r struct{ Serial string }
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: serial FILE NAME")
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &r))
+	ts.Setenv(args[1], r.Serial)
+}
+
 // helps: the help of every verb has an example, exit codes and, if the verb
 // changes something, --dry-run.
 func cmdHelps(ts *testscript.TestScript, _ bool, _ []string) {
-	unchanging := strings.Fields("version completion help demo serve list status ping locations dynamic-files verify drill certs")
+	unchanging := strings.Fields("version completion help demo list status ping locations dynamic-files verify drill certs")
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -153,6 +154,14 @@ func (c *console) askOnce(ctx context.Context, in *os.File, prompt string) ([]by
 		return a.b, nil
 	case <-ctx.Done():
 		fmt.Fprintln(c.stderr)
+		// The reader may not have got as far as turning the echo off, which would
+		// come after our restoring.
+		for range 50 {
+			if now, err := term.GetState(fd); err != nil || *now != *state {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
 		if err := term.Restore(fd, state); err != nil {
 			c.warn("the terminal's echo could not be restored: %v", err)
 		}
