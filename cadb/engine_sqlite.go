@@ -116,3 +116,13 @@ func LogFindingCode(err error) (code string, damage bool) {
 	}
 	return CodeUnreadable, false
 }
+
+// LogErrorPath returns the path of the log that an error of an Engine's methods
+// blames, or "".
+func LogErrorPath(err error) string {
+	var e *sqlitelog.LogError
+	if errors.As(err, &e) {
+		return e.Path
+	}
+	return ""
+}

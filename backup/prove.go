@@ -1,0 +1,162 @@
+package backup
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/cadb"
+	"github.com/certkeep/certkeep/cadb/schema"
+)
+
+var caDispositions = []schema.Disposition{schema.CACert}
+
+// Statement is one sentence of a report: what was proven, or what was not.
+type Statement struct {
+	Code string `json:"code"` // a fixed word, for programs
+	Text string `json:"text"`
+}
+
+// proof is what looking at a recovered database showed.
+type proof struct {
+	report   cadb.Report
+	caFrom   string // where the CA certificate is from
+	anchored bool   // it was not taken on the database's own word
+}
+
+// prove holds the recovered database against what is signed in it. Findings
+// name the file of the set. With ca nil the manifest decides which CA
+// certificate it is.
+func (r *Recovery) prove(ctx context.Context, ca *x509.Certificate) (p proof, err error) {
+	if ca != nil {
+		p.caFrom, p.anchored = "the certificate given", true
+	} else {
+		if ca, p.caFrom, err = r.caCertificate(ctx); err != nil {
+			return p, err
+		}
+		p.anchored = ca != nil
+		if ca == nil {
+			p.caFrom = "the database itself"
+		}
+	}
+	label := r.databaseLabel()
+	p.report, err = cadb.Check(ctx, r.DB, ca)
+	for i := range p.report.Findings {
+		p.report.Findings[i].File = label
+	}
+	switch {
+	case err == nil:
+		return p, nil
+	case ctx.Err() != nil:
+		return p, ctx.Err()
+	case errors.Is(err, cadb.ErrNoCACertificate):
+		return p, err
+	}
+	p.report.Findings = append(p.report.Findings, cadb.Finding{Severity: cadb.Damage, Code: cadb.CodeUnreadable, File: label, Message: err.Error()})
+	return p, nil
+}
+
+// proven says what a recovered and checked database proves.
+func (r *Recovery) proven(p proof) []Statement {
+	rep := &p.report
+	logs := len(r.Logs)
+	out := []Statement{
+		{"files", fmt.Sprintf("The database and %d logs (generations %s to %s) are whole: %s.", logs,
+			generation(r.Logs[0].Generation), generation(r.Target.Generation), r.wholeBy())},
+		{"chain", fmt.Sprintf("The logs follow each other without a gap and belong to this database (signature %.16s…).", r.Target.Signature)},
+		{"recovery", fmt.Sprintf("The database recovers to generation %s, closed %s, and passes the engine's integrity check.",
+			generation(r.Target.Generation), when(r.Target.Closed))},
+		{"rows", fmt.Sprintf("It holds %d requests: %s.", rep.Requests, counts(rep.Dispositions))},
+	}
+	if rep.Damaged() {
+		return out
+	}
+	out = append(out, []Statement{
+		{"certificates", fmt.Sprintf("All %d certificates parse; serial number, dates, hash, subject, key and extensions agree with their rows; no serial number stands twice.", rep.Certificates)},
+		{"signatures", fmt.Sprintf("%s issued and revoked certificates are signed by %s (certificate from %s).",
+			allOf(rep.Signatures, rep.Dispositions[schema.Issued]+rep.Dispositions[schema.Revoked]), rep.Issuer, p.caFrom)},
+	}...)
+	if rep.CRLs > 0 {
+		out = append(out, Statement{"crl", fmt.Sprintf("The newest CRL in it is number %d of %s; every CRL is signed by the authority, and the newest agrees with the revoked rows.",
+			rep.NewestCRL, when(rep.CRLThisUpdate))})
+	}
+	return out
+}
+
+func allOf(n int64, total int) string {
+	if n == int64(total) {
+		return fmt.Sprintf("All %d", n)
+	}
+	return fmt.Sprintf("%d of %d", n, total)
+}
+
+func (r *Recovery) wholeBy() string {
+	if r.Chain.Full().Manifest.Synthesized {
+		return "the logs by their own digests; there is none for the copy of the database"
+	}
+	return "every byte has the SHA-256 that the manifest records"
+}
+
+// counts is "3 issued, 1 revoked" in the order of the dispositions.
+func counts(m map[schema.Disposition]int) string {
+	var parts []string
+	for _, d := range schema.Dispositions {
+		if n := m[d]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %v", n, d))
+		}
+	}
+	for d, n := range m {
+		if strings.Trim(d.String(), "0123456789") == "" {
+			parts = append(parts, fmt.Sprintf("%d of the unknown disposition %v", n, d))
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// notProven says what a recovered and checked database leaves open.
+func (r *Recovery) notProven(p proof) []Statement {
+	tip, full := r.Chain.Tip(), r.Chain.Full()
+	out := []Statement{
+		{"later", fmt.Sprintf("That nothing is lost: what happened after %s, when the last log used was closed, is not in it.", when(r.Target.Closed))},
+	}
+	if r.Latest.Generation > r.Target.Generation {
+		out = append(out, Statement{"until", fmt.Sprintf("Generations %s to %s are in the set, and were left out.", generation(r.Target.Generation+1), generation(r.Latest.Generation))})
+	}
+	var missing []string
+	for _, part := range tip.Manifest.Completeness.Parts() {
+		if part.Presence == backupset.Present || part.Presence == "" {
+			continue
+		}
+		if tip.Manifest.Type == backupset.Incremental && (part.Name == "database" || part.Name == "restore map") {
+			continue // they are in the full set
+		}
+		missing = append(missing, fmt.Sprintf("%s (%s)", part.Name, part.Presence))
+	}
+	if len(missing) > 0 {
+		out = append(out, Statement{"completeness", "That the authority can be rebuilt from this alone: the set does not hold " + strings.Join(missing, ", ") + "."})
+	}
+	if !p.anchored {
+		out = append(out, Statement{"ca-certificate", "That this is the right authority: the CA certificate was taken from the database itself, and nothing outside it says that it is the right one."})
+	}
+	if full.Manifest.Synthesized {
+		out = append(out, Statement{"no-manifest", "That the set is as it was taken: it has no manifest. What is signed was checked; " +
+			"columns that no signature covers, such as requester names and dates of submission, free space in the database, the restore map, and whether later sets exist, were not."})
+	} else {
+		out = append(out, Statement{"manifest", "That nobody who could write to the set made up a manifest to match: the manifest is not signed."})
+	}
+	for _, e := range r.Chain {
+		if !e.Manifest.Synthesized && !e.Confirmed {
+			out = append(out, Statement{"unconfirmed", fmt.Sprintf("That the server agrees that set %s was a backup: it has no good receipt.", setLabel(e))})
+		}
+	}
+	if p.report.CRLs == 0 {
+		out = append(out, Statement{"crl", "Which certificates the world was told are revoked: the database holds no CRL."})
+	}
+	return out
+}

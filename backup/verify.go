@@ -1,0 +1,367 @@
+package backup
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/cadb"
+)
+
+// Level says how deep [Verify] looks. Each level does what those before it do.
+// docs/verification.md says which changes each of them finds.
+type Level string
+
+// The levels.
+const (
+	// LevelInventory reads manifests and receipts, resolves the chain and looks
+	// whether every file is there in its size. No file's contents are read.
+	LevelInventory Level = "inventory"
+	// LevelSealed reads every file and compares its SHA-256 with the manifest's.
+	LevelSealed Level = "sealed"
+	// LevelContent looks into the files: every log's header, digest and frames,
+	// that the logs follow each other, the restore map, CRLs and certificates.
+	LevelContent Level = "content"
+	// LevelDatabase replays the logs in a temporary directory, runs the engine's
+	// integrity check and holds every row against what is signed in it.
+	LevelDatabase Level = "database"
+)
+
+// Levels lists the levels in ascending order.
+var Levels = []Level{LevelInventory, LevelSealed, LevelContent, LevelDatabase}
+
+// ParseLevel reads the name of a level; an empty one is LevelDatabase.
+func ParseLevel(s string) (Level, error) {
+	if s == "" {
+		return LevelDatabase, nil
+	}
+	if l := Level(strings.ToLower(s)); slices.Contains(Levels, l) {
+		return l, nil
+	}
+	return "", fmt.Errorf("%q is no level of verification: inventory, sealed, content or database", s)
+}
+
+// reaches reports whether l includes what level other does.
+func (l Level) reaches(other Level) bool {
+	return slices.Index(Levels, l) >= slices.Index(Levels, other)
+}
+
+// VerifyOptions are the options of [Verify].
+type VerifyOptions struct {
+	Source
+	Level Level // empty: LevelDatabase
+
+	// CACertificate is the certificate that must have signed everything; nil for
+	// the one that the manifest names.
+	CACertificate *x509.Certificate
+
+	Scratch  string // see RecoverOptions
+	Progress func(Progress)
+}
+
+// VerifyReport is what [Verify] found.
+type VerifyReport struct {
+	Schema int   `json:"schema"` // 1
+	OK     bool  `json:"ok"`     // there is no damage
+	Level  Level `json:"level"`
+
+	Sets []SetReport `json:"sets"`
+
+	// Database is there from LevelDatabase on, if it came so far.
+	Database *DatabaseReport `json:"database,omitempty"`
+
+	Findings  []cadb.Finding `json:"findings"`
+	Proven    []Statement    `json:"proven"`
+	NotProven []Statement    `json:"notProven"`
+
+	Started  time.Time     `json:"started"`
+	Duration time.Duration `json:"durationNanoseconds"`
+	Bytes    int64         `json:"bytesRead"`
+}
+
+// SetReport is one set of the chain.
+type SetReport struct {
+	ID          string         `json:"id,omitempty"`
+	Name        string         `json:"name,omitempty"`
+	Location    string         `json:"location"`
+	Type        backupset.Type `json:"type"`
+	State       string         `json:"state"` // confirmed, unconfirmed, damaged
+	NoManifest  bool           `json:"noManifest,omitempty"`
+	First       uint32         `json:"firstGeneration"`
+	Last        uint32         `json:"lastGeneration"`
+	Files       int            `json:"files"`
+	Bytes       int64          `json:"bytes"`
+	Start       time.Time      `json:"start"`
+	End         time.Time      `json:"end"`
+	CA          string         `json:"ca"`
+	Certificate string         `json:"caCertificateSHA256,omitempty"`
+}
+
+// DatabaseReport is what the recovered database showed.
+type DatabaseReport struct {
+	Generation     uint32    `json:"generation"`
+	Closed         time.Time `json:"closed"`
+	EarliestTarget uint32    `json:"earliestTarget"`
+	CAFrom         string    `json:"caCertificateFrom"`
+	cadb.Report
+	Size int64 `json:"size"`
+}
+
+// Verify proves a set and those it continues, as deep as asked. It never writes
+// to a set or beside it. Damage is in the report; an error means that the job
+// could not be done.
+func Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
+	if o.Level == "" {
+		o.Level = LevelDatabase
+	}
+	started := time.Now()
+	v := &verifier{o: o, logs: make(map[uint32]cadb.LogInfo), rep: &VerifyReport{Schema: 1, Level: o.Level, Started: started.UTC()}}
+	v.x = fetcher{found: &v.found, progress: o.Progress}
+	err := v.run(ctx)
+	v.rep.Findings, v.rep.Bytes, v.rep.Duration = v.found.All(), v.x.bytes, time.Since(started)
+	v.rep.OK = err == nil && !v.found.Damaged()
+	if v.rep.Findings == nil {
+		v.rep.Findings = []cadb.Finding{} // JSON: a list, also when empty
+	}
+	return v.rep, err
+}
+
+type verifier struct {
+	o     VerifyOptions
+	rep   *VerifyReport
+	found cadb.Findings
+	x     fetcher
+	logs  map[uint32]cadb.LogInfo // whole ones of all sets
+}
+
+func (v *verifier) add(sev cadb.Severity, code, file, format string, args ...any) {
+	v.found.Add(cadb.Finding{Severity: sev, Code: code, File: file, Message: fmt.Sprintf(format, args...)})
+}
+
+func (v *verifier) run(ctx context.Context) error {
+	chain, entries, err := v.o.chain(ctx)
+	if v.o.ID == "" {
+		// The whole place was asked for: what cannot even be listed counts.
+		for _, e := range entries {
+			if e.Manifest == nil {
+				v.add(cadb.Damage, cadb.CodeUnreadable, setLabel(e), "%v", e.Err)
+			}
+		}
+	}
+	if err != nil {
+		return v.chainError(err)
+	}
+	var whole []bool
+	for _, e := range chain {
+		before := len(v.found.List)
+		if err := v.set(ctx, e); err != nil {
+			return err
+		}
+		whole = append(whole, !cadb.HasDamage(v.found.List[min(before, len(v.found.List)):]))
+	}
+	if v.o.Level.reaches(LevelContent) && !slices.Contains(whole, false) {
+		v.joints(chain)
+	}
+	v.statements(chain)
+	if !v.o.Level.reaches(LevelDatabase) || slices.Contains(whole, false) {
+		if v.o.Level.reaches(LevelDatabase) {
+			v.rep.NotProven = append(v.rep.NotProven, Statement{"recovery", "That the database can be recovered: there is damage, and recovery was not tried. A drill tries it."})
+		}
+		return nil
+	}
+	return v.database(ctx, chain)
+}
+
+// joints checks that the logs of each set continue those of the one before.
+func (v *verifier) joints(chain backupset.Chain) {
+	var logs []cadb.LogInfo
+	for _, g := range slices.Sorted(maps.Keys(v.logs)) {
+		logs = append(logs, v.logs[g])
+	}
+	engine, err := cadb.EngineNamed(chain.Full().Manifest.Engine)
+	if err == nil {
+		err = engine.CheckChain(logs)
+	}
+	if err != nil {
+		code, _ := cadb.LogFindingCode(err)
+		v.add(cadb.Damage, code, setLabel(chain.Tip()), "its logs do not continue those of the sets before: %v", err)
+	}
+}
+
+// chainError makes a finding of sets that are damaged or missing.
+func (v *verifier) chainError(err error) error {
+	switch {
+	case errors.Is(err, backupset.ErrDamaged), errors.Is(err, backupset.ErrNewer):
+		v.add(cadb.Damage, cadb.CodeFormat, v.o.ID, "%v", err)
+	case errors.Is(err, backupset.ErrChain):
+		v.add(cadb.Damage, cadb.CodeChain, v.o.ID, "%v", err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// set verifies the files of one set.
+func (v *verifier) set(ctx context.Context, e backupset.Entry) error {
+	m := e.Manifest
+	v.rep.Sets = append(v.rep.Sets, SetReport{
+		ID: e.ID, Name: e.Name, Location: e.Location, Type: m.Type, State: e.State(), NoManifest: m.Synthesized, First: m.FirstGeneration,
+		Last: m.LastGeneration, Files: len(m.Files), Bytes: m.Size(), Start: m.Start, End: m.End, CA: m.CA.Name, Certificate: m.CA.CertificateSHA256,
+	})
+	s, err := open(ctx, v.o.Store, e)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		v.add(cadb.Damage, cadb.CodeUnreadable, setLabel(e), "%v", err)
+		return nil
+	}
+	switch {
+	case m.Synthesized:
+		v.add(cadb.Note, cadb.CodeNoManifest, setLabel(e), "there is no manifest: what the files do not say themselves is not checked")
+	case e.Err != nil:
+		v.add(cadb.Damage, cadb.CodeFormat, setLabel(e), "%v", e.Err)
+	case !e.Confirmed:
+		v.add(cadb.Warning, cadb.CodeUnconfirmed, setLabel(e), "the set has no good receipt: whether the server ended the session well is not known")
+	}
+	extra, err := s.Extra(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range extra {
+		v.add(cadb.Note, cadb.CodeUnexpected, setLabel(e)+"/"+name, "does not belong to the set")
+	}
+	for _, d := range m.DynamicFiles {
+		if d.Error != "" {
+			v.add(cadb.Warning, cadb.CodeNotComplete, setLabel(e), "dynamic file %s is not in the set: %s", d.Source, d.Error)
+		}
+	}
+	if !v.o.Level.reaches(LevelSealed) {
+		return v.inventory(ctx, s, e)
+	}
+	v.x.begin("verifying "+setLabel(e), m.Size())
+	c := &contents{v: v, set: s, entry: e}
+	for _, f := range m.Files {
+		got, err := v.x.fetch(ctx, s, e, f, "")
+		if err != nil {
+			return err
+		}
+		// A log says itself what is wrong with it, better than its hash.
+		if v.o.Level.reaches(LevelContent) && (!got.bad || f.Role == backupset.RoleLog) {
+			if err := c.file(ctx, f); err != nil {
+				return err
+			}
+		}
+	}
+	if v.o.Level.reaches(LevelContent) {
+		c.finish()
+	}
+	return nil
+}
+
+// inventory looks at presence and sizes alone.
+func (v *verifier) inventory(ctx context.Context, s backupset.Set, e backupset.Entry) error {
+	for _, f := range e.Manifest.Files {
+		r, err := s.Open(ctx, f)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			code := cadb.CodeUnreadable
+			if errors.Is(err, backupset.ErrNotFound) {
+				code = cadb.CodeMissing
+			}
+			v.add(cadb.Damage, code, fileLabel(e, f), "%v", err)
+			continue
+		}
+		v.x.compare(e, backupset.File{Size: f.Size}, fetched{size: r.Size()}, func(code, format string, args ...any) {
+			v.add(cadb.Damage, code, fileLabel(e, f), format, args...)
+		})
+		if err := r.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statements says what the levels below LevelDatabase prove.
+func (v *verifier) statements(chain backupset.Chain) {
+	damaged := v.found.Damaged()
+	say := func(list *[]Statement, code, format string, args ...any) {
+		*list = append(*list, Statement{code, fmt.Sprintf(format, args...)})
+	}
+	files, synthesized := 0, false
+	for _, e := range chain {
+		files += len(e.Manifest.Files)
+		synthesized = synthesized || e.Manifest.Synthesized
+	}
+	if !damaged {
+		say(&v.rep.Proven, "inventory", "The %d sets of the chain and their %d files are there.", len(chain), files)
+		if v.o.Level.reaches(LevelSealed) && !synthesized {
+			say(&v.rep.Proven, "sealed", "Every byte of every file has the SHA-256 that its manifest records.")
+		}
+		if v.o.Level.reaches(LevelContent) {
+			say(&v.rep.Proven, "content", "Every log is whole by its own digest, header and frames, and follows the one before it.")
+		}
+	}
+	switch {
+	case v.o.Level == LevelInventory:
+		say(&v.rep.NotProven, "sealed", "That the files hold what was backed up: their contents were not read.")
+	case v.o.Level == LevelSealed && synthesized:
+		say(&v.rep.NotProven, "sealed", "That the files hold what was backed up: without a manifest there is nothing to compare them with at this level.")
+	}
+	if !v.o.Level.reaches(LevelContent) {
+		say(&v.rep.NotProven, "content", "That the logs are in order and belong together.")
+	}
+	if !v.o.Level.reaches(LevelDatabase) {
+		say(&v.rep.NotProven, "recovery", "That the database can be recovered, and that its rows are right.")
+	}
+}
+
+// database is LevelDatabase: recovery in a temporary directory.
+func (v *verifier) database(ctx context.Context, chain backupset.Chain) (err error) {
+	r, err := RecoverOptions{Source: v.o.Source, Scratch: v.o.Scratch, Progress: v.o.Progress}.recover(ctx, chain)
+	if err != nil {
+		return v.damage(err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	v.x.bytes += r.Materialized.Bytes
+	v.found.Add(r.Materialized.Findings...)
+	p, err := r.prove(ctx, v.o.CACertificate)
+	if err != nil {
+		return v.damage(err)
+	}
+	v.found.Add(p.report.Findings...)
+	v.rep.Database = r.databaseReport(p)
+	v.rep.Proven = append(v.rep.Proven, r.proven(p)...)
+	v.rep.NotProven = append(v.rep.NotProven, r.notProven(p)...)
+	return nil
+}
+
+// damage moves the findings of a DamageError into the report.
+func (v *verifier) damage(err error) error {
+	var d *DamageError
+	if !errors.As(err, &d) {
+		if errors.Is(err, cadb.ErrNoCACertificate) {
+			v.add(cadb.Damage, cadb.CodeMissing, v.rep.Sets[0].Name, "%v", err)
+			return nil
+		}
+		return err
+	}
+	v.found.Add(d.Findings...)
+	v.rep.NotProven = append(v.rep.NotProven, Statement{"recovery", "That the database can be recovered: it was tried, and failed."})
+	return nil
+}
+
+func (r *Recovery) databaseReport(p proof) *DatabaseReport {
+	rep := p.report
+	rep.Findings = nil // they are in the list of the job
+	return &DatabaseReport{Generation: r.Target.Generation, Closed: r.Target.Closed, EarliestTarget: r.Earliest.Generation,
+		CAFrom: p.caFrom, Report: rep, Size: r.Recovered.Size}
+}
