@@ -83,9 +83,11 @@ func withHint(err error, format string, args ...any) error {
 	return &failure{exit: -1, err: err, hint: fmt.Sprintf(format, args...)}
 }
 
-// hinter is implemented by errors of other packages that carry a hint in a
-// method; others carry it in a field.
-type hinter interface{ Hint() string }
+// Errors of other packages carry a hint in a method, or in a field.
+type (
+	hinter     interface{ Hint() string }
+	userHinter interface{ UserHint() string }
+)
 
 // hintOf finds the outermost hint in an error chain.
 func hintOf(err error) string {
@@ -105,6 +107,8 @@ func hintOf(err error) string {
 			}
 		case hinter:
 			hint = e.Hint()
+		case userHinter:
+			hint = e.UserHint()
 		}
 		return hint == ""
 	})

@@ -88,6 +88,7 @@ across the network and Windows' own are for later versions.`,
 	root.AddCommand(
 		newCACommand(c),
 		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
+		newBackupCommand(c),
 		newCertsCommand(c),
 		newVersionCommand(c), newCompletionCommand(c),
 	)

@@ -29,7 +29,8 @@ func newVersionCommand(c *console) *cobra.Command {
 	return describe(cmd, "certkeep version --json", exitOK, exitUsage)
 }
 
-func runVersion(c *console) error {
+// versionOf tells which build this is.
+func versionOf() versionResult {
 	r := versionResult{Version: version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if r.Version == "" && info.Main.Version != "" {
@@ -47,6 +48,11 @@ func runVersion(c *console) error {
 	if r.Version == "" {
 		r.Version = "(devel)"
 	}
+	return r
+}
+
+func runVersion(c *console) error {
+	r := versionOf()
 	return c.result(r, func(w io.Writer) error {
 		revision := r.Revision
 		if r.Modified {

@@ -1,0 +1,323 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/certkeep/certkeep/backup"
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/folder"
+)
+
+type backupOptions struct {
+	serverOptions
+	setOptions
+	kind    string
+	keepLog bool
+	trace   bool
+	force   bool
+	dryRun  bool
+}
+
+func (o *backupOptions) addFlags(f *pflag.FlagSet) {
+	o.serverOptions.addFlags(f)
+	o.setOptions.addFlags(f, "write the set to `DIR`, in certutil's layout; the sets beside it are its chain")
+	f.StringVar(&o.kind, "type", string(backup.Auto), "`TYPE`: full, incremental, or auto: incremental if it can continue the newest set, else full")
+	f.BoolVar(&o.keepLog, "keep-log", false, "do not truncate the authority's logs")
+	f.BoolVar(&o.trace, "trace", false, "print each call of the procedure with its result as it happens")
+	f.BoolVar(&o.force, "force", false, "replace the set in DIR, once the new one is complete")
+	f.BoolVar(&o.dryRun, "dry-run", false, "say which type of set would be taken, and take none")
+}
+
+func newBackupCommand(c *console) *cobra.Command {
+	var o backupOptions
+	cmd := &cobra.Command{
+		Use:   "backup SERVER --folder DIR [--type auto|full|incremental] [--keep-log] [--trace]",
+		Short: "take a backup set",
+		Long: `backup takes a set from an authority while it runs. DIR becomes the set; the
+directory that DIR is in holds its chain, so that backups/monday (full) and
+backups/tuesday (incremental) belong together.
+
+The set appears whole or not at all. Full and incremental backups truncate the
+authority's logs, once the set is safe, unless --keep-log is given. The private
+key is in no backup of the database: keep a copy of it elsewhere.`,
+		Args: c.exactly("SERVER"),
+		RunE: c.do(func(ctx context.Context, args []string) error { return runBackup(ctx, c, args[0], o) }),
+	}
+	o.addFlags(cmd.Flags())
+	return describe(cmd, "certkeep backup ca:pki --folder backups/monday",
+		exitOK, exitFailed, exitUsage, exitPartly, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
+}
+
+// destination is where a set goes: the Store of its directory, and its name.
+func destination(dir string) (*folder.Store, string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, "", err
+	}
+	if filepath.Dir(abs) == abs {
+		return nil, "", usagef("--folder %s: a set is a directory in another one", dir)
+	}
+	return folder.Root(filepath.Dir(abs), folder.Options{}), filepath.Base(abs), nil
+}
+
+func runBackup(ctx context.Context, c *console, server string, o backupOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	kind := backup.TakeType(o.kind)
+	switch kind {
+	case backup.Auto, backup.Full, backup.Incremental:
+	default:
+		return usagef("--type is auto, full or incremental, not %q", o.kind)
+	}
+	store, name, err := destination(o.folder)
+	if err != nil {
+		return err
+	}
+	var res *backup.TakeResult
+	var dry *backupResult
+	err = withServer(ctx, c, server, o.serverOptions, connect.Options{}, func(conn *connect.Connection) (err error) {
+		if o.dryRun {
+			dry, err = rehearseBackup(ctx, conn, store, name, kind, o.force)
+			return err
+		}
+		m := c.progress()
+		defer m.Close()
+		res, err = backup.Take(ctx, backup.TakeOptions{
+			Service: conn.Service(), Store: store, Name: name, Force: o.force, Type: kind, KeepLog: o.keepLog,
+			OpenDynamic: conn.OpenDynamic, CAPolicy: backupset.Absent, Templates: backupset.Absent,
+			Tool: backup.ToolName(versionOf().Version), Observe: o.observer(c),
+			Progress: func(p backup.Progress) { m.Set(p.Phase, p.Done, p.Total) },
+		})
+		return err
+	})
+	switch {
+	case dry != nil && err == nil:
+		return c.result(dry, dry.human)
+	case res == nil:
+		return backupFailure(err, o.folder)
+	}
+	r := newBackupResult(res, o.folder)
+	return errors.Join(c.result(r, r.human), backupFailure(err, o.folder), r.partly())
+}
+
+// backupFailure adds what certutil's users know to what they know it from.
+func backupFailure(err error, dir string) error {
+	if errors.Is(err, certadm.ErrorDirNotEmpty) && hintOf(err) == "" {
+		return withHint(err, "choose another folder than %s, or replace the set in it with --force", dir)
+	}
+	return err
+}
+
+// observer prints the calls for --trace.
+func (o *backupOptions) observer(c *console) func(backup.Call) {
+	if !o.trace {
+		return nil
+	}
+	return func(call backup.Call) {
+		if c.json {
+			c.print(traceLine{Call: call.Op, Argument: call.Argument, Result: fmt.Sprintf("0x%08X", uint32(call.Code)), //nolint:errcheck // the result's own printing fails likewise
+				Microseconds: call.Duration.Microseconds(), Bytes: call.Bytes, Items: call.Items})
+			return
+		}
+		s := fmt.Sprintf("%-34s %-10s %8s", call.Op, fmt.Sprintf("0x%08X", uint32(call.Code)), took(call.Duration))
+		if call.Bytes > 0 {
+			s += "  " + size(call.Bytes)
+		}
+		if call.Items > 0 {
+			s += "  " + plural(call.Items, "name", "names")
+		}
+		if call.Argument != "" {
+			s += "  " + call.Argument
+		}
+		if call.Code != certadm.SOK {
+			s += "  " + call.Code.String()
+		}
+		fmt.Fprintln(c.stderr, oneLine(s))
+	}
+}
+
+type traceLine struct {
+	Call         string `json:"call"`
+	Argument     string `json:"argument,omitempty"`
+	Result       string `json:"result"`
+	Microseconds int64  `json:"microseconds"`
+	Bytes        int64  `json:"bytes,omitempty"`
+	Items        int    `json:"items,omitempty"`
+}
+
+// rehearseBackup decides, without a session, what would be taken.
+func rehearseBackup(ctx context.Context, conn *connect.Connection, store *folder.Store, name string, kind backup.TakeType, force bool) (*backupResult, error) {
+	online, err := conn.Service().IsServerOnline(ctx)
+	if err == nil && !online {
+		err = &certadm.Error{Op: "CertSrvIsServerOnline", Code: certadm.ErrorServiceNotActive}
+	}
+	if err != nil {
+		return nil, err
+	}
+	id, err := conn.Identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(store.Dir(), name)
+	if entries, err := os.ReadDir(filepath.Join(dir, "DataBase")); err == nil && len(entries) > 0 && !force {
+		return nil, backupFailure(&certadm.Error{Op: "backup", Path: dir, Code: certadm.ErrorDirNotEmpty}, dir)
+	}
+	r := &backupResult{Authority: id.Name, Folder: dir, Type: string(backup.Full), DryRun: true}
+	if kind == backup.Full {
+		return r, nil
+	}
+	entries, err := store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := backupset.Parent(entries, func(m *backupset.Manifest) bool { return m.CA.SanitizedName == id.SanitizedName })
+	switch {
+	case err == nil:
+		r.Type, r.Parent = string(backup.Incremental), chain.Tip().ID
+	case kind == backup.Incremental:
+		return nil, withHint(fmt.Errorf("no incremental backup is possible: %w", err), "take a full backup: --type full")
+	default:
+		r.Reason = err.Error()
+	}
+	return r, nil
+}
+
+type backupResult struct {
+	Set             string   `json:"set,omitempty"`
+	Folder          string   `json:"folder"`
+	Authority       string   `json:"authority"`
+	Type            string   `json:"type"`
+	Reason          string   `json:"reason,omitempty"` // why this type, when it was auto
+	Parent          string   `json:"parent,omitempty"`
+	Confirmed       bool     `json:"confirmed"`
+	Files           int      `json:"files"`
+	Bytes           int64    `json:"bytes"`
+	Seconds         float64  `json:"seconds"`
+	FirstGeneration uint32   `json:"first_generation,omitempty"`
+	LastGeneration  uint32   `json:"last_generation,omitempty"`
+	EarliestTarget  uint32   `json:"earliest_target,omitempty"`
+	Truncated       []uint32 `json:"truncated"` // generations that are really gone from the server
+	DynamicFiles    []string `json:"dynamic_files,omitempty"`
+	Skipped         []string `json:"skipped,omitempty"` // dynamic files that could not be copied, with the reason
+
+	Completeness *backupset.Completeness `json:"completeness,omitempty"`
+	DryRun       bool                    `json:"dry_run,omitempty"`
+
+	res *backup.TakeResult
+}
+
+func newBackupResult(res *backup.TakeResult, dir string) *backupResult {
+	m := res.Manifest
+	r := &backupResult{
+		Set: m.ID, Folder: dir, Authority: m.CA.Name, Type: string(m.Type), Reason: res.Reason, Parent: m.Parent,
+		Files: len(m.Files), Bytes: m.Size(), Seconds: res.Duration.Seconds(),
+		FirstGeneration: m.FirstGeneration, LastGeneration: m.LastGeneration, EarliestTarget: m.EarliestTarget,
+		Truncated: []uint32{}, Completeness: &m.Completeness, res: res,
+	}
+	if res.Receipt != nil {
+		r.Confirmed = res.Receipt.Confirmed
+		r.Truncated = append(r.Truncated, res.Receipt.Truncation.Removed...)
+	}
+	for _, d := range m.DynamicFiles {
+		if d.Error != "" {
+			r.Skipped = append(r.Skipped, d.Source+": "+d.Error)
+			continue
+		}
+		r.DynamicFiles = append(r.DynamicFiles, d.File)
+	}
+	return r
+}
+
+// partly is the error of a backup that had to leave something out.
+func (r *backupResult) partly() error {
+	if len(r.Skipped) == 0 {
+		return nil
+	}
+	return withExit(exitPartly, fmt.Errorf("dynamic files were not copied: %s", strings.Join(r.Skipped, "; ")))
+}
+
+func (r *backupResult) human(w io.Writer) error {
+	if r.DryRun {
+		why := ""
+		switch {
+		case r.Parent != "":
+			why = " that continues " + r.Parent
+		case r.Reason != "":
+			why = ": " + r.Reason
+		}
+		_, err := fmt.Fprintln(w, oneLine(fmt.Sprintf("would take %s set of %s%s", article(r.Type), r.Authority, why)))
+		return err
+	}
+	m := r.res.Manifest
+	kind := r.Type
+	if r.Reason != "" {
+		kind += " (" + r.Reason + ")"
+	}
+	if !r.Confirmed {
+		kind += ", unconfirmed"
+	}
+	database := ""
+	if f, ok := m.Find(backupset.RoleDatabase); ok {
+		database = size(f.Size)
+	}
+	var missing []string
+	for _, p := range m.Completeness.Parts() {
+		if p.Presence == backupset.NotAttempted || p.Presence == backupset.InHSM {
+			missing = append(missing, p.Name+" ("+string(p.Presence)+")")
+		}
+	}
+	return fields(w, "authority", r.Authority, "type", kind, "set", r.Set, "folder", r.Folder,
+		"database", database, "logs", logsText(m), "dynamic files", strings.Join(r.DynamicFiles, ", "),
+		"truncated", truncatedText(r.res.Receipt), "stored", size(r.Bytes)+" in "+took(r.res.Duration),
+		"not in it", strings.Join(missing, ", "))
+}
+
+func article(kind string) string {
+	if kind == string(backup.Incremental) {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
+func logsText(m *backupset.Manifest) string {
+	logs := m.ByRole(backupset.RoleLog)
+	if len(logs) == 0 {
+		return "none"
+	}
+	var n int64
+	for _, f := range logs {
+		n += f.Size
+	}
+	return fmt.Sprintf("%s, %s (%s)", plural(len(logs), "log", "logs"), size(n), generations(m.FirstGeneration, m.LastGeneration))
+}
+
+func truncatedText(r *backupset.Receipt) string {
+	switch {
+	case r == nil || !r.Truncation.Requested:
+		return "no"
+	case len(r.Truncation.Removed) == 0:
+		return "no log was removed"
+	}
+	g := r.Truncation.Removed
+	return fmt.Sprintf("%s (%s)", plural(len(g), "log", "logs"), generations(g[0], g[len(g)-1]))
+}
+
+// generations writes a range as the digits of log names.
+func generations(first, last uint32) string {
+	if first == last {
+		return fmt.Sprintf("%05x", first)
+	}
+	return fmt.Sprintf("%05x to %05x", first, last)
+}
