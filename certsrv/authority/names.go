@@ -62,6 +62,9 @@ func (r *Request) readAltNames(value cryptobyte.String) error {
 	return nil
 }
 
+// IsDNSName reports whether s may stand in a certificate as a DNS name.
+func IsDNSName(s string) bool { return validDNSName(s) }
+
 // validDNSName accepts LDH labels and underscores, and an asterisk as the
 // whole leftmost label. An IP address is not a DNS name.
 func validDNSName(s string) bool {
