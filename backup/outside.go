@@ -36,7 +36,7 @@ func (z *materializer) outside(ctx context.Context) error {
 		return err
 	}
 	m.Target = target
-	m.Logs = slices.DeleteFunc(m.Logs, func(l MaterializedLog) bool { return l.Generation > target.Generation })
+	m.Logs = slices.DeleteFunc(m.Logs, func(l MaterializedLog) bool { return l.Generation > max(target.Generation, m.copyEnd) })
 	return nil
 }
 

@@ -65,7 +65,7 @@ func (r *Recovery) proven(p proof) []Statement {
 	logs := len(r.Logs)
 	out := []Statement{
 		{"files", fmt.Sprintf("The database and %d logs (generations %s to %s) are whole: %s.", logs,
-			generation(r.Logs[0].Generation), generation(r.Target.Generation), r.wholeBy())},
+			generation(r.Logs[0].Generation), generation(r.Logs[logs-1].Generation), r.wholeBy())},
 		{"chain", fmt.Sprintf("The logs follow each other without a gap and belong to this database (signature %.16s…).", r.Target.Signature)},
 		{"recovery", fmt.Sprintf("The database recovers to generation %s, closed %s, and passes the engine's integrity check.",
 			generation(r.Target.Generation), when(r.Target.Closed))},

@@ -1,0 +1,390 @@
+package backup
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/cadb"
+	"github.com/certkeep/certkeep/certadm"
+)
+
+// RestoreOptions are the options of [Restore].
+type RestoreOptions struct {
+	Source
+	Until    Until
+	MoreLogs []string // see MaterializeOptions
+	OpenLog  string
+
+	Target Target
+
+	// CRLs are published CRLs: what they revoke and the restored database does
+	// not is reported as a gap. The CRLs in the set, and the database that the
+	// restore displaces, are looked at in any case.
+	CRLs []CRLFile
+
+	// AcceptGap lets the gap be: the authority may publish CRLs at once.
+	AcceptGap bool
+
+	// PlanOnly computes everything and changes nothing.
+	PlanOnly bool
+
+	Scratch  string     // see RecoverOptions
+	Observe  func(Call) // every call as it returns; may be nil
+	Progress func(Progress)
+}
+
+// RestoreReport is what [Restore] did, or would do.
+type RestoreReport struct {
+	Schema int  `json:"schema"` // 1
+	Plan   bool `json:"plan"`   // nothing was changed
+	OK     bool `json:"ok"`
+
+	CA       string          `json:"ca"`
+	Sets     []string        `json:"sets"`
+	Database *DatabaseReport `json:"database,omitempty"`
+	Steps    []RestoreStep   `json:"steps"`
+	Gap      *Gap            `json:"gap,omitempty"`
+
+	Displaced Displaced      `json:"displaced"`
+	Findings  []cadb.Finding `json:"findings"`
+	Proven    []Statement    `json:"proven"`
+	NotProven []Statement    `json:"notProven"`
+
+	// Next says what the operator has to do now.
+	Next []string `json:"next"`
+
+	Bytes    int64         `json:"bytes"` // written to the target
+	Started  time.Time     `json:"started"`
+	Duration time.Duration `json:"durationNanoseconds"`
+}
+
+// RestoreStep is one step of Microsoft's page "Restoring Certificate Services
+// from Backup"; step 0 is the verification that goes before.
+type RestoreStep struct {
+	Number int       `json:"number"`
+	Title  string    `json:"title"`
+	Detail []string  `json:"detail,omitempty"`
+	State  StepState `json:"state"`
+}
+
+// StepState is how far a step has come.
+type StepState string
+
+// The states of steps.
+const (
+	StepPlanned StepState = "planned"
+	StepDone    StepState = "done"
+	StepFailed  StepState = "failed"
+	StepOpen    StepState = "open" // left to the operator
+)
+
+// RestoreError is the failure of a restore after it began to change the target.
+type RestoreError struct {
+	Step      RestoreStep
+	Displaced Displaced
+	Err       error
+}
+
+func (e *RestoreError) Error() string {
+	return fmt.Sprintf("restore, step %d (%s): %v", e.Step.Number, e.Step.Title, e.Err)
+}
+
+func (e *RestoreError) Unwrap() error { return e.Err }
+
+// UserHint says where what the restore displaced is.
+func (e *RestoreError) UserHint() string {
+	again := "the registered instruction was taken back; run the restore again once the cause is mended"
+	if e.Displaced.Dir == "" {
+		return again
+	}
+	files := e.Displaced.Files
+	more := ""
+	if len(files) > 5 {
+		files, more = files[:5], fmt.Sprintf(" and %d more", len(e.Displaced.Files)-5)
+	}
+	return fmt.Sprintf("%s; what was there before is in %s (%s%s)", again, e.Displaced.Dir, strings.Join(files, ", "), more)
+}
+
+// Restore restores a chain into an authority, in the order of Microsoft's page
+// "Restoring Certificate Services from Backup". Before anything of the target is
+// touched the chain is recovered and checked in a temporary directory, and it
+// must be of the target's authority. What is in the target's database and log
+// directories is set aside, never deleted. The service is left stopped; it
+// recovers when it is started, and needs a new full backup then.
+//
+// On a failure after that the registration is taken back and the session
+// ended; the error is a [*RestoreError].
+func Restore(ctx context.Context, o RestoreOptions) (rep *RestoreReport, err error) {
+	started := time.Now()
+	j := &restoreJob{o: o, rep: &RestoreReport{Schema: 1, Plan: o.PlanOnly, Started: started.UTC(), Findings: []cadb.Finding{}}}
+	defer func() {
+		j.rep.Duration = time.Since(started)
+		j.rep.OK = err == nil
+	}()
+	j.svc = Traced(o.Target.Service(), o.Observe)
+	defer func() {
+		if j.rec != nil {
+			err = errors.Join(err, j.rec.Close())
+		}
+	}()
+	if err := j.prepare(ctx); err != nil {
+		return j.rep, err
+	}
+	j.plan()
+	if o.PlanOnly {
+		return j.rep, nil
+	}
+	if err := j.carryOut(ctx); err != nil {
+		return j.rep, err
+	}
+	return j.rep, nil
+}
+
+// restoreJob is one run of Restore.
+type restoreJob struct {
+	o   RestoreOptions
+	rep *RestoreReport
+	svc certadm.Service
+
+	id     certadm.Identity
+	ca     *x509.Certificate
+	places certadm.RestoreMap // the target's
+	saved  certadm.RestoreMap // the set's
+	rec    *Recovery
+	runs   []logRun
+	dyn    []dynamicCopy
+}
+
+// logRun is the logs that one set contributes, and one Register call covers.
+type logRun struct {
+	label     string
+	low, high uint32
+	logs      []MaterializedLog
+}
+
+// prepare is everything that only reads: step 0, 3, 5 and 6, the gap, and what
+// will be copied where.
+func (j *restoreJob) prepare(ctx context.Context) (err error) {
+	if err := j.mustBeOffline(ctx); err != nil {
+		return err
+	}
+	if j.id, err = j.o.Target.Identity(ctx); err != nil {
+		return err
+	}
+	if j.ca, err = x509.ParseCertificate(j.id.Certificate); err != nil {
+		return &hintError{err: fmt.Errorf("the target's CA certificate: %w", err),
+			hint: "restore the authority's key and certificate first; a database is of no use without them"}
+	}
+	locations, err := j.o.Target.Locations(ctx)
+	if err != nil {
+		return err
+	}
+	if j.places, err = locations.RestoreMap(); err != nil {
+		return fmt.Errorf("the target's locations: %w", err)
+	}
+	chain, _, err := j.o.chain(ctx)
+	if err != nil {
+		return err
+	}
+	j.rep.CA = j.id.Name
+	for _, e := range chain {
+		j.rep.Sets = append(j.rep.Sets, setLabel(e))
+	}
+	if err := j.sameAuthority(chain.Full().Manifest); err != nil {
+		return err
+	}
+	j.rec, err = RecoverOptions{Source: j.o.Source, Until: j.o.Until, MoreLogs: j.o.MoreLogs, OpenLog: j.o.OpenLog,
+		Scratch: j.o.Scratch, Progress: j.o.Progress}.recover(ctx, chain)
+	if err != nil {
+		return err
+	}
+	if err := j.verify(ctx); err != nil {
+		return err
+	}
+	if j.saved, err = j.rec.Locations.RestoreMap(); err != nil {
+		return damage(cadb.CodeFormat, setLabel(chain.Full())+"/"+backupset.RoleLocations.Dir()+"/"+backupset.LocationsName, "", "%v", err)
+	}
+	j.runs = j.rec.runs()
+	if err := j.findGap(ctx); err != nil {
+		return err
+	}
+	return j.planDynamic(ctx)
+}
+
+// mustBeOffline is step 3. A call that fails is what a stopped service answers.
+func (j *restoreJob) mustBeOffline(ctx context.Context) error {
+	if _, err := j.svc.IsServerOnline(ctx); err != nil {
+		return ctx.Err()
+	}
+	return &certadm.Error{Op: "CertSrvRestorePrepare", Code: certadm.ErrorSharingViolation,
+		Err: errors.New("the service is running"), Hint: "stop Certificate Services, then restore"}
+}
+
+// ErrOtherAuthority is wrapped by the error for a set that is not the target's.
+var ErrOtherAuthority = errors.New("the set is another authority's")
+
+func (j *restoreJob) sameAuthority(m *backupset.Manifest) error {
+	have := fingerprint(j.id.Certificate)
+	if m.CA.CertificateSHA256 == "" || m.CA.CertificateSHA256 == have {
+		return nil // without a digest the database decides, see verify
+	}
+	return otherAuthority(m.CA.Name, m.CA.CertificateSHA256, j.id.Name, have)
+}
+
+func otherAuthority(setName, setSum, name, sum string) error {
+	return &hintError{err: fmt.Errorf("%w: it was taken of %s (CA certificate SHA-256 %.16s…), and the target is %s (%.16s…)", ErrOtherAuthority, setName, setSum, name, sum),
+		hint: "restore into the authority that the set was taken of, with its key and certificate; a key alone, or a certificate of the same name, is not enough"}
+}
+
+// verify is step 0: the recovered database must be sound and the target's.
+func (j *restoreJob) verify(ctx context.Context) error {
+	own, err := j.rec.DB.CACertificate(ctx)
+	if err == nil && !own.Equal(j.ca) && !j.hasCA(ctx) {
+		return otherAuthority(own.Subject.String(), fingerprint(own.Raw), j.id.Name, fingerprint(j.ca.Raw))
+	}
+	if err != nil && !errors.Is(err, cadb.ErrNoCACertificate) {
+		return err
+	}
+	p, err := j.rec.prove(ctx, j.ca)
+	if err != nil {
+		return err
+	}
+	p.caFrom = "the target"
+	for _, f := range j.rec.Materialized.Findings {
+		if f.Severity == cadb.Damage {
+			// Not needed for the recovery, or there would have been an error.
+			f.Severity = cadb.Warning
+		}
+		j.rep.Findings = append(j.rep.Findings, f)
+	}
+	j.rep.Findings = append(j.rep.Findings, p.report.Findings...)
+	if p.report.Damaged() {
+		return &DamageError{p.report.Findings}
+	}
+	j.rep.Database = j.rec.databaseReport(p)
+	j.rep.Proven, j.rep.NotProven = j.rec.proven(p), j.rec.notProven(p)
+	return nil
+}
+
+// hasCA reports whether the target's certificate is one of several that the
+// database has, as after a renewal.
+func (j *restoreJob) hasCA(ctx context.Context) bool {
+	for r, err := range j.rec.DB.Requests(ctx, cadb.Filter{NoRequest: true, Dispositions: caDispositions}) {
+		if err != nil {
+			return false
+		}
+		if string(r.RawCertificate) == string(j.ca.Raw) {
+			return true
+		}
+	}
+	return false
+}
+
+// runs splits the logs by where they come from: one run for each set, and one
+// for each log from outside the sets.
+func (r *Recovery) runs() []logRun {
+	var runs []logRun
+	for _, l := range r.Logs {
+		label := "salvaged " + l.File.Source
+		if l.Set >= 0 {
+			label = "set " + setLabel(r.Chain[l.Set])
+		}
+		if n := len(runs); n > 0 && runs[n-1].label == label {
+			runs[n-1].logs = append(runs[n-1].logs, l)
+			runs[n-1].high = min(l.Generation, r.Target.Generation)
+			continue
+		}
+		if l.Generation > r.Target.Generation && len(runs) > 0 {
+			// It only says what the copy needs, and is not replayed.
+			runs[len(runs)-1].logs = append(runs[len(runs)-1].logs, l)
+			continue
+		}
+		runs = append(runs, logRun{label, l.Generation, min(l.Generation, r.Target.Generation), []MaterializedLog{l}})
+	}
+	return runs
+}
+
+// findGap compares the recovered database with everything else that is known.
+func (j *restoreJob) findGap(ctx context.Context) error {
+	g, err := newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.ca)
+	if err != nil {
+		return err
+	}
+	for _, f := range j.o.CRLs {
+		if err := g.crl(f); err != nil {
+			return err
+		}
+	}
+	for _, f := range j.rec.Dynamic {
+		if !strings.HasSuffix(strings.ToLower(f.File.Name), ".crl") {
+			continue
+		}
+		raw, err := os.ReadFile(f.Path)
+		if err != nil {
+			return err
+		}
+		if err := g.crl(CRLFile{Name: j.rec.Label(f), Raw: raw, Found: true}); err != nil {
+			return err
+		}
+	}
+	if err := j.beyondTarget(ctx, g); err != nil {
+		return err
+	}
+	if err := j.oldDatabase(ctx, g); err != nil {
+		return err
+	}
+	gap := g.finish()
+	gap.Accepted = j.o.AcceptGap
+	j.rep.Gap = &gap
+	newer := false
+	for _, s := range gap.Sources {
+		newer = newer || s.Newer
+	}
+	if !newer {
+		j.rep.NotProven = append(j.rep.NotProven, Statement{"gap", "That no certificate was issued or revoked after the backup: nothing newer than the restored database was found to compare it with."})
+	}
+	return nil
+}
+
+// beyondTarget compares the rest of the chain, if the target leaves some out.
+func (j *restoreJob) beyondTarget(ctx context.Context, g *gapFinder) (err error) {
+	if j.rec.Latest.Generation <= j.rec.Target.Generation {
+		return nil
+	}
+	name := fmt.Sprintf("the set beyond generation %s", generation(j.rec.Target.Generation))
+	rest, err := RecoverOptions{Source: j.o.Source, MoreLogs: j.o.MoreLogs, OpenLog: j.o.OpenLog, Scratch: j.o.Scratch, Progress: j.o.Progress}.recover(ctx, j.rec.Chain)
+	if err != nil {
+		var d *DamageError
+		if errors.As(err, &d) {
+			g.source(GapSource{Name: name, Kind: "database", Note: fmt.Sprintf("cannot be recovered: %v", err)})
+			return nil
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, rest.Close()) }()
+	return g.database(ctx, name, rest.DB)
+}
+
+// oldDatabase compares the database that the restore will displace, if there is
+// one that can be read.
+func (j *restoreJob) oldDatabase(ctx context.Context, g *gapFinder) (err error) {
+	path, err := j.o.Target.LocalPath(j.places.Database)
+	if err != nil {
+		return fmt.Errorf("the target's database: %w", err)
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	db, err := cadb.Open(ctx, path)
+	if err != nil {
+		return g.unreadable(ctx, GapSource{Name: path, Kind: "database"}, err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return g.database(ctx, path, db)
+}

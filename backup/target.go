@@ -1,0 +1,44 @@
+package backup
+
+import (
+	"context"
+
+	"github.com/certkeep/certkeep/certadm"
+)
+
+// Target is an authority that is to be restored: a Service, and what a restore
+// needs beside it. The service is stopped; RestorePrepare and the calls after
+// it must work all the same.
+type Target interface {
+	// Service is the authority's own; Close is left to whoever made it.
+	Service() certadm.Service
+
+	// Identity names the authority. Its certificate decides whether a set is
+	// this authority's.
+	Identity(ctx context.Context) (certadm.Identity, error)
+
+	// Locations is where the authority keeps its database, logs and checkpoint
+	// now, as UNC names. The service's own answer needs a running one.
+	Locations(ctx context.Context) (certadm.FileList, error)
+
+	// LocalPath is the file on this machine that a UNC name of the authority
+	// stands for. Names of other machines, or outside what the authority
+	// keeps, are refused.
+	LocalPath(unc string) (string, error)
+
+	// SetAside moves what is in the active database and log directories out of
+	// the way, and deletes nothing. It is done once, durably, and may be
+	// repeated after an interruption.
+	SetAside(ctx context.Context) (Displaced, error)
+
+	// RecordGap makes the authority remember the gap, durably and before
+	// anything is registered, so that it publishes no CRL that forgets a
+	// revocation, and no number twice. It is called for an empty gap as well.
+	RecordGap(ctx context.Context, g Gap) error
+}
+
+// Displaced says what a restore moved out of the way, and where it is now.
+type Displaced struct {
+	Dir   string   `json:"dir,omitempty"` // empty if there was nothing to move
+	Files []string `json:"files,omitempty"`
+}
