@@ -14,7 +14,7 @@ import (
 // A method that this Env cannot offer, or not for these arguments, returns an
 // error that is [errors.ErrUnsupported]; the items that need it are then skipped,
 // provided that they are listed. This holds for all the optional interfaces, too.
-// Any other error fails the test.
+// Any other error fails the test. All the Envs of one run are of one type.
 type Env interface {
 	// Connect returns a new client of the authority, acting for a caller. It is
 	// called while the service is stopped, too: there a failure to connect (as

@@ -215,10 +215,10 @@ func (f *fake) adopt(target certadm.RestoreMapping, serials []string, next uint3
 	if f.is("the new path is ignored") {
 		f.database = target.Database
 	}
-	f.sig, f.gen, f.open, f.issued = randomHex(), next, nil, serials
-	if f.is("the signature stays") {
-		f.sig = "forever"
+	if !f.is("the signature stays") {
+		f.sig = randomHex()
 	}
+	f.gen, f.open, f.issued = next, nil, serials
 	if f.is("recovery invents") {
 		f.issued = append(f.issued, "invented")
 	}

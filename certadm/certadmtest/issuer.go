@@ -6,45 +6,53 @@ import (
 	"sync"
 )
 
-// issuer issues certificates in the background while a backup is taken.
+// issuer issues certificates in the background while a backup is taken. It runs
+// ahead of the test by no more than a few, so that the database stays small
+// however slow the backup, and issuing goes on however fast.
 type issuer struct {
 	p      *probe
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	mu    sync.Mutex
-	news  *sync.Cond
-	acked []string
-	ended bool
-	err   error
+	mu      sync.Mutex
+	change  *sync.Cond
+	acked   []string
+	allowed int
+	ended   bool
+	err     error
 }
 
-// maxIssued bounds what an issuer issues, so that a slow backup does not make a
-// large database of it.
-const maxIssued = 2000
+// ahead is how many certificates an issuer issues unasked.
+const ahead = 50
 
 func (p *probe) issueAlways() *issuer {
 	ctx, cancel := context.WithCancel(p.ctx)
-	is := &issuer{p: p, cancel: cancel, done: make(chan struct{})}
-	is.news = sync.NewCond(&is.mu)
+	is := &issuer{p: p, cancel: cancel, done: make(chan struct{}), allowed: ahead}
+	is.change = sync.NewCond(&is.mu)
+	context.AfterFunc(ctx, func() {
+		is.mu.Lock()
+		defer is.mu.Unlock()
+		is.change.Broadcast()
+	})
 	go func() {
 		defer close(is.done)
-		for n := 0; n < maxIssued && ctx.Err() == nil; n++ {
+		is.mu.Lock()
+		defer is.mu.Unlock()
+		defer func() { is.ended = true; is.change.Broadcast() }()
+		for is.err == nil {
+			for len(is.acked) >= is.allowed && ctx.Err() == nil {
+				is.change.Wait()
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			is.mu.Unlock()
 			// The call itself is not cancelled: what it acknowledges has to count.
 			serials, err := p.env.Issue(p.ctx, 1)
 			is.mu.Lock()
 			is.acked, is.err = append(is.acked, serials...), err
-			is.ended = err != nil
-			is.news.Broadcast()
-			is.mu.Unlock()
-			if err != nil {
-				return
-			}
+			is.change.Broadcast()
 		}
-		is.mu.Lock()
-		is.ended = true
-		is.news.Broadcast()
-		is.mu.Unlock()
 	}()
 	return is
 }
@@ -54,8 +62,11 @@ func (p *probe) issueAlways() *issuer {
 func (is *issuer) await(n int) []string {
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	for want := len(is.acked) + n; len(is.acked) < want && !is.ended; {
-		is.news.Wait()
+	want := len(is.acked) + n
+	is.allowed = want + ahead
+	is.change.Broadcast()
+	for len(is.acked) < want && !is.ended {
+		is.change.Wait()
 	}
 	if is.err != nil {
 		is.p.Fatalf("issuing during the backup: %v", is.err)

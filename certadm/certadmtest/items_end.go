@@ -204,10 +204,11 @@ func (p *probe) deadBackup(b certadm.Backup, name string) {
 }
 
 // issuingGoesOn takes a full and an incremental backup, both while certificates
-// are issued, and restores them. What was acknowledged before the last list of
-// logs was asked for has to be there, and nothing that was never issued.
+// are issued, and restores them. What was acknowledged before a backup's logs
+// were asked for has to be there, and nothing that was never issued.
 func (p *probe) issuingGoesOn() {
-	first := p.issue(5)
+	ability[Locator](p)
+	first := p.severalLogs(1)
 	issuer := p.issueAlways()
 	defer issuer.stop()
 
@@ -231,30 +232,38 @@ func (p *probe) issuingGoesOn() {
 		p.must(f.Close(), "Close")
 		full.databases = append(full.databases, setFile{e.Path, data})
 	}
-	issuer.await(1)
+	inFull := slices.Concat(first, issuer.await(1))
 	p.gatherLogs(b, full)
 	p.must(b.TruncateLogs(p.ctx), "TruncateLogs")
 	p.must(b.End(p.ctx), "End")
 
 	issuer.await(2)
 	b = p.prepare(svc, certadm.BackupLogsOnly)
-	sure := slices.Concat(first, issuer.await(1))
+	inBoth := slices.Concat(first, issuer.await(1))
 	inc := &set{kind: certadm.BackupLogsOnly, where: full.where}
 	p.gatherLogs(b, inc)
 	p.must(b.End(p.ctx), "End")
+	issuer.await(2) // these are lost
 	all := slices.Concat(first, issuer.stop())
 
-	p.restore(full, inc)
-	p.mustStart()
-	got := p.serials()
-	if missing := subtract(sure, got); len(missing) > 0 {
-		p.Errorf("%d of %d certificates acknowledged before the logs were listed are missing: %v", len(missing), len(sure), missing)
-	}
-	if strange := subtract(got, all); len(strange) > 0 {
-		p.Errorf("certificates that were never acknowledged: %v", strange)
-	}
-	if fresh := p.issue(1); slices.Contains(all, fresh[0]) {
-		p.Errorf("serial number %s is used again", fresh[0])
+	for _, try := range []struct {
+		sets []*set
+		sure []string
+	}{{[]*set{full, inc}, inBoth}, {[]*set{full}, inFull}} {
+		p.restore(try.sets...)
+		p.mustStart()
+		got := p.serials()
+		if missing := subtract(try.sure, got); len(missing) > 0 {
+			p.Errorf("from %d sets: %d of %d certificates acknowledged before the logs were listed are missing: %v", len(try.sets), len(missing), len(try.sure), missing)
+		}
+		if strange := subtract(got, all); len(strange) > 0 {
+			p.Errorf("from %d sets: certificates that were never acknowledged: %v", len(try.sets), strange)
+		}
+		fresh := p.issue(1)
+		if slices.Contains(all, fresh[0]) {
+			p.Errorf("serial number %s is used again", fresh[0])
+		}
+		all = append(all, fresh...)
 	}
 }
 

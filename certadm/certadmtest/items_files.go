@@ -74,7 +74,7 @@ func fileItems() []item {
 				p.Errorf("Size = %d, want %d", f.Size(), size)
 			}
 			end := &tailWriter{keep: len(tail)}
-			n, err := io.CopyBuffer(struct{ io.Writer }{end}, f, make([]byte, 4<<20))
+			n, err := io.CopyBuffer(struct{ io.Writer }{end}, struct{ io.Reader }{f}, make([]byte, 4<<20))
 			if n != size || err != nil {
 				p.Errorf("read %d bytes of %d, %v", n, size, err)
 			}

@@ -26,6 +26,7 @@ const patience = 5 * time.Minute
 type probe struct {
 	t      *testing.T // for newEnv only
 	newEnv func(t *testing.T) Env
+	known  *abilities
 	ctx    context.Context
 	env    Env
 
@@ -126,12 +127,17 @@ func (p *probe) start() {
 
 // ability returns the Env as an optional interface.
 func ability[A any](p *probe) A {
-	if p.env == nil {
+	name := strings.TrimPrefix(fmt.Sprintf("%T", (*A)(nil)), "*certadmtest.")
+	if p.env == nil && !p.known.lacking[name] {
 		p.start()
 	}
 	a, ok := p.env.(A)
 	if !ok {
-		p.unsupported(fmt.Sprintf("the Env is no %s", strings.TrimPrefix(fmt.Sprintf("%T", (*A)(nil)), "*certadmtest.")))
+		if p.known.lacking == nil {
+			p.known.lacking = make(map[string]bool)
+		}
+		p.known.lacking[name] = true
+		p.unsupported("the Env is no " + name)
 	}
 	return a
 }

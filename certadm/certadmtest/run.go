@@ -34,13 +34,14 @@ func Run(t *testing.T, newEnv func(t *testing.T) Env, skip map[int]string) {
 	for _, problem := range checkSkip(skip) {
 		t.Error(problem)
 	}
+	var known abilities
 	for _, it := range items() {
 		reason, listed := skip[it.number]
 		t.Run(fmt.Sprintf("item%02d", it.number), func(t *testing.T) {
 			var results []result
 			for _, pt := range it.parts {
 				t.Run(pt.name, func(t *testing.T) {
-					r := runPart(t, newEnv, pt)
+					r := runPart(t, newEnv, &known, pt)
 					results = append(results, r)
 					if !listed {
 						r.report(t)
@@ -120,8 +121,8 @@ func judge(it item, results []result, reason string) (failures, logs []string) {
 }
 
 // runPart runs a part and records what it finds, without failing t.
-func runPart(t *testing.T, newEnv func(t *testing.T) Env, pt part) (r result) {
-	p := &probe{t: t, newEnv: newEnv, ctx: t.Context()}
+func runPart(t *testing.T, newEnv func(t *testing.T) Env, known *abilities, pt part) (r result) {
+	p := &probe{t: t, newEnv: newEnv, known: known, ctx: t.Context()}
 	defer func() {
 		p.finish()
 		r = result{part: pt.name, failures: p.failures, unsupported: p.lacking}
@@ -141,6 +142,10 @@ func items() []item {
 	slices.SortFunc(all, func(a, b item) int { return a.number - b.number })
 	return all
 }
+
+// abilities are the optional interfaces that Envs were found not to implement. It
+// saves making an authority for every part that needs one of them.
+type abilities struct{ lacking map[string]bool }
 
 // unsupported reports whether err says that an Env lacks an ability.
 func unsupported(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
