@@ -28,7 +28,16 @@ func (s *client) use(op string, fn func() certadm.HRESULT) error {
 	if s.closed && !f.is("closed clients work") {
 		return fail(op, certadm.HrInvalidHandle)
 	}
-	return fail(op, fn())
+	err := fail(op, fn())
+	if e, ok := err.(*certadm.Error); ok {
+		switch {
+		case f.is("bare codes"):
+			return e.Code
+		case f.is("failures do not name the function"):
+			e.Op = ""
+		}
+	}
+	return err
 }
 
 func (s *client) IsServerOnline(context.Context) (on bool, err error) {

@@ -29,6 +29,10 @@ var mutants = []struct {
 	{"no DNS names", []string{"item15/NetBIOS and DNS name"}},
 	{"no config strings", []string{"item15/config string for the control call"}},
 
+	// every failure is an *Error with its particulars
+	{"bare codes", []string{"item13/other values", "item22/no full backup yet", "item34/one file at a time"}},
+	{"failures do not name the function", []string{"item13/other values", "item22/no full backup yet"}},
+
 	// what Prepare lets pass
 	{"readers back up", []string{"item16/without the privilege", "item53/readers, enrollees and officers"}},
 	{"session left after a refusal", []string{"item16/without the privilege"}},

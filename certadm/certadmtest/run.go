@@ -41,7 +41,14 @@ func Run(t *testing.T, newEnv func(t *testing.T) Env, skip map[int]string) {
 			var results []result
 			for _, pt := range it.parts {
 				t.Run(pt.name, func(t *testing.T) {
+					done := false
+					defer func() { // newEnv must not get around the list by t.Skip
+						if !done {
+							t.Error("the test was ended before the part was done")
+						}
+					}()
 					r := runPart(t, newEnv, &known, pt)
+					done = true
 					results = append(results, r)
 					if !listed {
 						r.report(t)

@@ -180,6 +180,8 @@ func TestSelf(t *testing.T) {
 	case "plain mutant":
 		newEnv = func(t *testing.T) Env { return plain{newFake(t, "never online")} }
 		skip = plainSkip()
+	case "skipping":
+		newEnv = func(t *testing.T) Env { t.Skip("not today"); return nil }
 	case "stale":
 		skip[22] = "was true once"
 	case "number":
@@ -206,6 +208,7 @@ func TestRun(t *testing.T) {
 		{"mutant", "item21", nil},
 		{"plain", "item12", []string{"--- PASS: TestSelf/item12/running", "--- FAIL: TestSelf/item12/suspended", "cannot run here (the Env is no Suspender), and the item is not listed"}},
 		{"plain mutant", "item12", []string{"--- SKIP: TestSelf/item12/suspended", "--- FAIL: TestSelf/item12", "running: items_online.go:"}},
+		{"skipping", "item22", []string{"--- FAIL: TestSelf/item22/no_full_backup_yet", "ended before the part was done"}},
 		{"stale", "item22", []string{"--- FAIL: TestSelf/item22", "strike it from the list"}},
 		{"number", "item01", []string{"item 72 is listed as skipped, but there are only items 1 to 71"}},
 		{"reason", "item01", []string{"item 12 is listed as skipped, but without a reason"}},
