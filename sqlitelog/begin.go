@@ -33,6 +33,7 @@ func (db *DB) begin(ctx context.Context) error {
 			// All frames in the WAL are in closed logs: the time to try the busy checkpoint
 			// again. Once there is a commit it would be too late.
 			db.checkpoint(ctx, st.Open-1)
+			db.wake()
 		}
 		if err := db.commitMark(ctx, st); err != nil {
 			return fmt.Errorf("beginning generation %d: %w", st.Open, err)

@@ -75,15 +75,6 @@ func (cfg Config) withDefaults() (Config, error) {
 	return cfg, nil
 }
 
-// checkpointBusyTimeout is 0: the checkpoint runs with writers stopped, and must not wait
-// there for a reader.
-func (cfg Config) checkpointBusyTimeout() int {
-	if cfg.rules.waitForReaders {
-		return 3600_000
-	}
-	return 0
-}
-
 func (cfg Config) wal() string { return cfg.Database + "-wal" }
 func (cfg Config) shm() string { return cfg.Database + "-shm" }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -57,14 +58,9 @@ func pragmas(rules rules, more ...string) []string {
 	return append(p, more...)
 }
 
-// writeConn opens the pool of one connection and that connection. FULL: each commit is
-// synced before it is acknowledged. Waiting for locks is only ever for strangers, since all
-// writing here happens under one gate.
-func openWriter(ctx context.Context, cfg Config, busyMillis int, mode string) (*sql.DB, *sql.Conn, error) {
-	name, err := dsn(cfg.Database, mode, append(pragmas(cfg.rules,
-		fmt.Sprintf("_pragma=busy_timeout(%d)", busyMillis),
-		"_pragma=synchronous(FULL)", "_pragma=cache_size(-16384)"),
-		"_txlock=immediate", "_defensive=1")...)
+// openWriter opens a pool of one connection, and that connection.
+func openWriter(ctx context.Context, cfg Config, mode string, params ...string) (*sql.DB, *sql.Conn, error) {
+	name, err := dsn(cfg.Database, mode, append(pragmas(cfg.rules, params...), "_txlock=immediate", "_defensive=1")...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,10 +71,28 @@ func openWriter(ctx context.Context, cfg Config, busyMillis int, mode string) (*
 	pool.SetMaxOpenConns(1)
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		pool.Close()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, pool.Close())
 	}
 	return pool, conn, nil
+}
+
+// commitParams are for the connection that commits. FULL: each commit is synced before
+// it is acknowledged. Waiting for locks is only ever for strangers, since all writing here
+// happens under one gate.
+func commitParams() []string {
+	return []string{"_pragma=busy_timeout(5000)", "_pragma=synchronous(FULL)", "_pragma=cache_size(-16384)"}
+}
+
+// checkpointParams are for the connection that checkpoints. It does so with writers stopped,
+// so it waits for nothing: not for a reader, and not for the disk. What it moves into the
+// database file is in a published log that is on disk; DB.settle syncs the database file
+// when writers go on, and until then that log counts as needed.
+func checkpointParams(rules rules) []string {
+	busy := 0
+	if rules.waitForReaders {
+		busy = 3600_000
+	}
+	return []string{fmt.Sprintf("_pragma=busy_timeout(%d)", busy), "_pragma=synchronous(OFF)"}
 }
 
 // openReaders opens the read-only pool. mode=ro and not immutable=1, which would ignore

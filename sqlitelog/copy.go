@@ -49,7 +49,7 @@ func (db *DB) StartCopy(ctx context.Context) (*Copy, error) {
 	// The pages of a generation whose checkpoint has not finished may be in the file or
 	// not, so its log is needed. The size is fixed now; pages that are added later are
 	// in the logs as well.
-	c := &Copy{db: db, first: db.st.Checkpointed + 1, size: fi.Size()}
+	c := &Copy{db: db, first: db.written + 1, size: fi.Size()}
 	if db.cfg.rules.lateFirst {
 		c.first = db.st.Open
 	}

@@ -88,7 +88,7 @@ func Create(ctx context.Context, cfg Config, schema string) error {
 // build makes the database file at tmp.
 func build(ctx context.Context, cfg Config, tmp, schema string, st *state) (err error) {
 	cfg.Database = tmp
-	pool, conn, err := openWriter(ctx, cfg, 0, "rwc")
+	pool, conn, err := openWriter(ctx, cfg, "rwc", commitParams()...)
 	if err != nil {
 		return err
 	}

@@ -22,10 +22,11 @@ type DB struct {
 	writerPool *sql.DB
 	writer     *sql.Conn // all commits; used under gate
 	checkPool  *sql.DB
-	check      *sql.Conn // checkpoints, with busy_timeout 0; used under gate
+	check      *sql.Conn // checkpoints; used under gate
 	readers    *sql.DB
-	src        *os.File // the database file, for copies; see source.go
-	wal        *os.File // the WAL, for reading
+	src        *os.File     // the database file, for copies; see source.go
+	sync       func() error // syncs it
+	wal        *os.File     // the WAL, for reading
 
 	queue       queue
 	allowCommit atomic.Bool
@@ -39,6 +40,8 @@ type DB struct {
 	gate    sync.Mutex // held while a group is committed, and by a roll while writers are stopped
 	gated
 
+	settling sync.Mutex // one sync of the database file at a time
+	syncErr  error      // it failed once; guarded by settling
 	flushing sync.Mutex // one write of the state file at a time; taken before mu
 	mu       sync.Mutex // the fields of known
 	known
@@ -59,6 +62,7 @@ type known struct {
 	dirty          bool   // the state file is older than st
 	markFrame      uint32 // of the open generation, if its mark is committed
 	lastCheckpoint uint32 // the last generation whose checkpoint began
+	written        uint32 // the last one whose checkpoint ended; st.Checkpointed is on disk as well
 	walBytes       int64
 	databasePages  uint32
 	oldest, newest uint32
@@ -87,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	db := &DB{cfg: cfg, lock: lock, wakeRoller: make(chan struct{}, 1)}
 	db.st = rec.st
-	db.lastCheckpoint = rec.st.Open - 1
+	db.lastCheckpoint, db.written = rec.st.Open-1, rec.st.Checkpointed
 	for _, l := range rec.logs {
 		if l.err == nil && l.Header.Signature == rec.st.Signature {
 			if db.oldest == 0 {
@@ -97,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		}
 	}
 	if err := db.connect(ctx, rec); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", cfg.Database, err), db.disconnect())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", cfg.Database, err), db.disconnect(), lock.release())
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	db.stop = stop
@@ -110,10 +114,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 
 // connect lets SQLite see the files.
 func (db *DB) connect(ctx context.Context, rec recovered) (err error) {
-	if db.writerPool, db.writer, err = openWriter(ctx, db.cfg, 5000, "rw"); err != nil {
+	if db.writerPool, db.writer, err = openWriter(ctx, db.cfg, "rw", commitParams()...); err != nil {
 		return err
 	}
-	if db.checkPool, db.check, err = openWriter(ctx, db.cfg, db.cfg.checkpointBusyTimeout(), "rw"); err != nil {
+	if db.checkPool, db.check, err = openWriter(ctx, db.cfg, "rw", checkpointParams(db.cfg.rules)...); err != nil {
 		return err
 	}
 	for _, c := range []*sql.Conn{db.writer, db.check} {
@@ -141,6 +145,7 @@ func (db *DB) connect(ctx context.Context, rec recovered) (err error) {
 	if db.src, err = openSource(db.cfg.Database); err != nil {
 		return err
 	}
+	db.sync = db.src.Sync
 	frames, err := db.frames(ctx)
 	if err != nil {
 		return err
@@ -267,6 +272,28 @@ func (db *DB) flush() error {
 	return nil
 }
 
+// settle syncs the database file after a checkpoint, and writes the state file if it is
+// older than what is known. A failed sync is final: the system may have dropped the pages
+// and would report success the next time. Then the logs since the last good one count as
+// needed until the next Open, which replays them.
+func (db *DB) settle() error {
+	db.settling.Lock()
+	defer db.settling.Unlock()
+	db.mu.Lock()
+	g, stale := db.written, db.written != db.st.Checkpointed
+	db.mu.Unlock()
+	if stale && db.syncErr == nil {
+		if err := db.sync(); err != nil {
+			db.syncErr = fmt.Errorf("sync %s: %w", db.cfg.Database, err)
+		} else {
+			db.mu.Lock()
+			db.st.Checkpointed, db.dirty = g, true
+			db.mu.Unlock()
+		}
+	}
+	return errors.Join(db.syncErr, db.flush())
+}
+
 // Close closes the open generation if anything was written to it, then the database.
 // Readers must have ended. If the generation cannot be closed, because the disk is full for
 // example, the error says so; the WAL then stays where it is and the next Open goes on with it.
@@ -279,15 +306,24 @@ func (db *DB) Close() error {
 		db.gate.Lock()
 		begun := db.begun
 		db.gate.Unlock()
-		if !db.cfg.rules.closeWithoutRoll {
-			if begun {
-				if _, err := db.roll(context.Background(), nil); err != nil {
-					errs = append(errs, fmt.Errorf("closing generation %d: %w", db.Status().Open, err))
-				}
-			}
-			errs = append(errs, db.flush())
+		if db.cfg.rules.closeWithoutRoll {
+			begun = false
 		}
-		db.closeErr = errors.Join(append(errs, db.disconnect())...)
+		if begun {
+			if _, err := db.roll(context.Background(), nil); err != nil {
+				errs = append(errs, fmt.Errorf("closing generation %d: %w", db.Status().Open, err))
+			}
+		}
+		errs = append(errs, db.settle())
+		db.mu.Lock()
+		empty := db.st.WAL == nil && db.st.Checkpointed == db.st.Open-1
+		db.mu.Unlock()
+		if err := db.disconnect(); err != nil {
+			errs = append(errs, err)
+		} else if empty {
+			errs = append(errs, db.cfg.removeWAL())
+		}
+		db.closeErr = errors.Join(append(errs, db.lock.release())...)
 	})
 	return db.closeErr
 }
@@ -312,5 +348,5 @@ func (db *DB) disconnect() error {
 	if db.src != nil {
 		errs = append(errs, closeSource(db.src))
 	}
-	return errors.Join(append(errs, db.lock.release())...)
+	return errors.Join(errs...)
 }

@@ -63,39 +63,43 @@ func reconcile(ctx context.Context, cfg Config) (recovered, error) {
 		return r, err
 	}
 	published := len(r.logs) > 0 && r.logs[len(r.logs)-1].Generation == st.Open
-	if st.WAL != nil && !published {
-		r.frames, err = cfg.checkWAL(ctx, st)
-		return r, err
+	inWAL := st.WAL != nil && !published
+	if inWAL {
+		if r.frames, err = cfg.checkWAL(ctx, st); err != nil {
+			return r, err
+		}
 	}
-
 	through := st.Open - 1
 	if published {
 		through = st.Open
 	}
-	begun := false
-	if st.Checkpointed < through {
-		cfg.Observe(Event{Phase: PhaseRecoverBegin, Generation: through})
-		begun = true
-		if err := cfg.catchUp(ctx, st, r.logs, through); err != nil {
-			return r, err
+	if st.Checkpointed == through {
+		if !inWAL {
+			err = cfg.removeWAL()
 		}
-		cfg.Observe(Event{Phase: PhaseRecoverReplayed, Generation: through})
-	}
-	if err := cfg.removeWAL(); err != nil {
 		return r, err
 	}
-	if st.Checkpointed < through {
-		if published {
-			st.Previous = r.logs[len(r.logs)-1].Header.Sum()
-		}
-		st.Open, st.Checkpointed, st.WAL = through+1, through, nil
-		if err := writeState(cfg, *st); err != nil {
+	// The database file was not synced since an earlier generation: replay what is
+	// published. The WAL, if it counts, lies over it.
+	cfg.Observe(Event{Phase: PhaseRecoverBegin, Generation: through})
+	if err := cfg.catchUp(ctx, st, r.logs, through); err != nil {
+		return r, err
+	}
+	cfg.Observe(Event{Phase: PhaseRecoverReplayed, Generation: through})
+	if !inWAL {
+		if err := cfg.removeWAL(); err != nil {
 			return r, err
 		}
+		st.WAL = nil
 	}
-	if begun {
-		cfg.Observe(Event{Phase: PhaseRecoverEnd, Generation: through})
+	if published {
+		st.Previous = r.logs[len(r.logs)-1].Header.Sum()
 	}
+	st.Open, st.Checkpointed = through+1, through
+	if err := writeState(cfg, *st); err != nil {
+		return r, err
+	}
+	cfg.Observe(Event{Phase: PhaseRecoverEnd, Generation: through})
 	return r, nil
 }
 

@@ -2,15 +2,11 @@ package sqlitelog
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
 	"path/filepath"
 	"time"
-
-	"github.com/certkeep/certkeep/internal/durable"
 )
 
 // published is a log that has its name.
@@ -35,7 +31,10 @@ func (db *DB) rollLoop(ctx context.Context) {
 		db.gate.Lock()
 		due := db.due(db.Status().OpenBytes)
 		db.gate.Unlock()
-		if !due {
+		if !due { // woken because a busy checkpoint has now succeeded
+			if err := db.settle(); err != nil {
+				db.cfg.Logger.Error("the database file could not be settled", "err", err)
+			}
 			continue
 		}
 		if g, err := db.roll(ctx, nil); err != nil && ctx.Err() == nil {
@@ -54,7 +53,7 @@ const (
 	prefixRest   = 128 << 10
 )
 
-// roll closes the open generation. complete, if not nil, may add to the header; it is
+// roll closes the open generation. annotate, if not nil, may add to the header; it is
 // called with writers stopped.
 //
 // The copying is in two parts. What is committed in the WAL is not changed any more, so
@@ -62,7 +61,7 @@ const (
 // only the rest is, then the log gets its name and the checkpoint runs. The gate is one
 // from before the last byte is copied until the checkpoint has returned: a commit in between
 // would be in the database file and in no log.
-func (db *DB) roll(ctx context.Context, complete func(*Header)) (uint32, error) {
+func (db *DB) roll(ctx context.Context, annotate func(*Header)) (uint32, error) {
 	db.rolling.Lock()
 	defer db.rolling.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -92,7 +91,7 @@ func (db *DB) roll(ctx context.Context, complete func(*Header)) (uint32, error) 
 	}
 	open = db.Status().Open
 	db.cfg.Observe(Event{Phase: PhaseRollGate, Generation: open})
-	err = db.publish(ctx, lw, complete)
+	err = db.publish(ctx, lw, annotate)
 	if err != nil {
 		return open, err
 	}
@@ -102,79 +101,28 @@ func (db *DB) roll(ctx context.Context, complete func(*Header)) (uint32, error) 
 	locked = false
 	db.gate.Unlock()
 	db.cfg.Observe(Event{Phase: PhaseRollEnd, Generation: open})
-	if err := db.flush(); err != nil {
-		// No harm: the old state file and the published log together say the same.
-		db.cfg.Logger.Warn("the state file could not be written; it will be tried again", "err", err)
+	if err := db.settle(); err != nil {
+		// No harm: the old state file and the published logs together say the same.
+		db.cfg.Logger.Error("a generation is closed, but its log will be needed at the next start", "generation", open, "err", err)
 	}
 	return open, nil
 }
 
-// logWriter copies a WAL into a log that has no name yet.
-type logWriter struct {
-	aside  *durable.Aside
-	fr     *frameReader
-	marks  marks
-	digest hash.Hash
-	last   frame // without data
-}
-
-func (lw *logWriter) abort() {
-	if lw != nil && lw.aside != nil {
-		lw.aside.Abort() // after Commit it does nothing
-	}
-}
-
-// newLogWriter begins the log of the open generation, whose mark is committed.
-func (db *DB) newLogWriter() (*logWriter, error) {
+// openLogWriter begins the log of the open generation, whose mark is committed.
+func (db *DB) openLogWriter() (*logWriter, error) {
 	db.mu.Lock()
 	st := db.st
 	db.mu.Unlock()
-	lw := &logWriter{marks: marks{page: st.MarkPage, want: st.mark()}, digest: sha256.New()}
-	var err error
-	if lw.aside, err = durable.Create(db.cfg.FS, filepath.Join(db.cfg.LogDir, LogName(st.Open)), 0o600); err != nil {
+	lw, err := newLogWriter(db.cfg.FS, filepath.Join(db.cfg.LogDir, LogName(st.Open)), db.wal, st.mark(), st.MarkPage)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := lw.aside.Write(make([]byte, HeaderSize)); err != nil {
+	if lw.fr.salt != st.WAL.Salt {
 		lw.abort()
-		return nil, err
-	}
-	lw.fr, err = newFrameReader(db.wal, 0, walHeaderSize, func(b []byte) error {
-		lw.digest.Write(b)
-		_, err := lw.aside.Write(b)
-		return err
-	})
-	if err == nil && lw.fr.salt != st.WAL.Salt {
-		err = &StateError{Path: db.cfg.wal(), Kind: ErrLogLost, Hint: hintLoss,
+		return nil, &StateError{Path: db.cfg.wal(), Kind: ErrLogLost, Hint: hintLoss,
 			What: "another program, or an automatic checkpoint, has begun it anew: what it had held is in no log"}
 	}
-	if err != nil {
-		lw.abort()
-		return nil, err
-	}
 	return lw, nil
-}
-
-// copyTo copies frames up to number n, which must be the last of a commit.
-func (lw *logWriter) copyTo(ctx context.Context, n uint32) error {
-	lw.fr.end = lw.fr.size(n)
-	for lw.last.number < n {
-		f, err := lw.fr.next()
-		if err != nil {
-			return fmt.Errorf("the WAL, of %d frames: %w", n, noEOF(err))
-		}
-		if err := lw.marks.see(f); err != nil {
-			return fmt.Errorf("the WAL: %w", err)
-		}
-		if f.number%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		f.data = nil
-		lw.last = f
-	}
-	if lw.last.number != n || lw.last.commit == 0 {
-		return fmt.Errorf("the WAL: frame %d ends no transaction", lw.last.number)
-	}
-	return nil
 }
 
 // copyPrefix copies and syncs what is committed, while writers go on. It returns nil without
@@ -198,7 +146,7 @@ func (db *DB) copyPrefix(ctx context.Context) (*logWriter, error) {
 			break
 		}
 		if lw == nil {
-			if lw, err = db.newLogWriter(); err != nil {
+			if lw, err = db.openLogWriter(); err != nil {
 				return nil, err
 			}
 		}
@@ -216,7 +164,7 @@ func (db *DB) copyPrefix(ctx context.Context) (*logWriter, error) {
 
 // publish copies the rest of the WAL, completes the log and gives it its name. When the name
 // may have been given, db.unsynced is set, even with an error. Under gate.
-func (db *DB) publish(ctx context.Context, lw *logWriter, complete func(*Header)) error {
+func (db *DB) publish(ctx context.Context, lw *logWriter, annotate func(*Header)) error {
 	if err := db.same(); err != nil {
 		db.broken = err
 		return err
@@ -226,7 +174,7 @@ func (db *DB) publish(ctx context.Context, lw *logWriter, complete func(*Header)
 		return err
 	}
 	if lw == nil {
-		if lw, err = db.newLogWriter(); err != nil {
+		if lw, err = db.openLogWriter(); err != nil {
 			return err
 		}
 		defer lw.abort()
@@ -237,20 +185,12 @@ func (db *DB) publish(ctx context.Context, lw *logWriter, complete func(*Header)
 	db.mu.Lock()
 	st := db.st
 	db.mu.Unlock()
-	h := Header{
-		Signature: st.Signature, Generation: st.Open, Previous: st.Previous,
-		PageSize: st.PageSize, Frames: n, DatabasePages: lw.last.commit,
-		MarkPage: st.MarkPage, MarkFrame: st.WAL.Frame,
-		Opened: st.WAL.Opened, Closed: time.Now().UTC(),
+	h := Header{Signature: st.Signature, Generation: st.Open, Previous: st.Previous,
+		Opened: st.WAL.Opened, Closed: time.Now().UTC()}
+	if annotate != nil {
+		annotate(&h)
 	}
-	lw.digest.Sum(h.Digest[:0])
-	if complete != nil {
-		complete(&h)
-	}
-	if lw.marks.at != h.MarkFrame || lw.marks.last != lw.marks.want {
-		return fmt.Errorf("the WAL: the mark of generation %d is not in frame %d", st.Open, h.MarkFrame)
-	}
-	if _, err := lw.aside.WriteAt(h.encode(), 0); err != nil {
+	if err := lw.complete(&h); err != nil {
 		return err
 	}
 	if db.cfg.rules.noGate {
@@ -305,21 +245,29 @@ func (db *DB) finishPublish(ctx context.Context) error {
 }
 
 // checkpoint moves the pages of all generations up to g, which are published, into the
-// database file and empties the WAL. If it cannot, because of a reader or a full disk,
-// that is no error: the log is published and stays so, and the next one will repeat
+// database file and lets the WAL begin anew. If it cannot, because of a reader or a full
+// disk, that is no error: the log is published and stays so, and the next one will repeat
 // its frames. Under gate.
+//
+// RESTART leaves the WAL's file as long as it is, to be overwritten, which is faster than
+// TRUNCATE for the checkpoint and for every commit after it; that is for a WAL that a long
+// reader has made larger than is needed.
 func (db *DB) checkpoint(ctx context.Context, g uint32) {
 	db.mu.Lock()
 	db.lastCheckpoint = g
 	db.mu.Unlock()
 	db.cfg.Observe(Event{Phase: PhaseCheckpointBegin, Generation: g})
-	busy, log, done, err := checkpoint(ctx, db.check, "TRUNCATE")
+	mode := "RESTART"
+	if fi, err := db.wal.Stat(); err == nil && fi.Size() > 4*db.cfg.GenerationSize {
+		mode = "TRUNCATE"
+	}
+	busy, log, done, err := checkpoint(ctx, db.check, mode)
 	if err != nil {
 		db.cfg.Logger.Warn("a checkpoint failed; the next log will repeat this one", "generation", g, "err", err)
 	}
 	db.mu.Lock()
 	if err == nil && (!busy || log == done) {
-		db.st.Checkpointed, db.dirty = g, true
+		db.written = g
 	}
 	if err == nil && !busy {
 		db.overlap, db.walBytes = 0, 0

@@ -22,10 +22,11 @@ func closingDropsLocks() bool {
 	return runtime.GOOS != "windows" && !sqlite.OFDLockingEnabled()
 }
 
-// openSource opens the database file for copying.
+// openSource opens the database file, for copying it and for syncing it, which some
+// systems only allow with a descriptor that could write.
 func openSource(path string) (*os.File, error) {
 	if !closingDropsLocks() {
-		return os.Open(path)
+		return os.OpenFile(path, os.O_RDWR, 0)
 	}
 	kept.Lock()
 	defer kept.Unlock()
@@ -38,7 +39,7 @@ func openSource(path string) (*os.File, error) {
 			return k, nil
 		}
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err == nil {
 		kept.files = append(kept.files, f)
 	}

@@ -18,7 +18,7 @@ func (db *DB) Truncate(ctx context.Context, through uint32, asideDir string) ([]
 	// come: a crash must not leave one that wants a log that is gone.
 	db.rolling.Lock()
 	defer db.rolling.Unlock()
-	if err := db.flush(); err != nil {
+	if err := db.settle(); err != nil {
 		return nil, err
 	}
 	db.mu.Lock()

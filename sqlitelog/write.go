@@ -262,19 +262,25 @@ func call(fn func(*sql.Tx) error, tx *sql.Tx) (err error) {
 
 // afterCommit notes the WAL's length and wakes the roller when it is due. Under gate.
 func (db *DB) afterCommit() {
-	fi, err := db.wal.Stat()
+	n, err := db.frames(context.Background())
 	if err != nil {
 		db.cfg.Logger.Warn("the WAL's length is not known", "err", err)
 		return
 	}
+	size := db.walSize(n)
 	db.mu.Lock()
-	db.walBytes = fi.Size()
+	db.walBytes = size
 	db.mu.Unlock()
-	if db.due(fi.Size()) {
-		select {
-		case db.wakeRoller <- struct{}{}:
-		default:
-		}
+	if db.due(size) {
+		db.wake()
+	}
+}
+
+// wake makes rollLoop look around.
+func (db *DB) wake() {
+	select {
+	case db.wakeRoller <- struct{}{}:
+	default:
 	}
 }
 
