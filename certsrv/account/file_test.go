@@ -46,6 +46,14 @@ func TestParsePHC(t *testing.T) {
 	}
 }
 
+func TestParseCostDoesNotWrap(t *testing.T) {
+	for _, s := range []string{"m=4096,t=1,p=257", "m=4294971392,t=1,p=1", "m=4096,t=4294967297,p=1"} {
+		if c, err := parseCost(s); err == nil {
+			t.Errorf("%s: %+v", s, c)
+		}
+	}
+}
+
 func TestDecodeFileRefuses(t *testing.T) {
 	entryOf := func(name, roles, hash string) string {
 		return fmt.Sprintf(`{"name":%q,"roles":%s,"created":"2026-01-01T00:00:00Z","password":%q}`, name, roles, hash)

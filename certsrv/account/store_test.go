@@ -247,13 +247,17 @@ func TestConcurrencyIsBounded(t *testing.T) {
 }
 
 func TestUnknownNamesAreHashed(t *testing.T) {
-	s, _ := newStore(t, Options{MaxConcurrent: 1})
-	s.slots <- struct{}{}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	// It is only without a hash that the answer could come at once.
-	if _, err := s.Authenticate(ctx, "nobody", []byte("password")); !errors.Is(err, context.Canceled) {
-		t.Errorf("unknown name: %v", err)
+	s, _ := newStore(t, Options{})
+	for i, name := range []string{"nobody", "", "a b"} {
+		if _, err := s.Authenticate(t.Context(), name, []byte("password")); !errors.Is(err, ErrBadCredentials) {
+			t.Errorf("%q: %v", name, err)
+		}
+		if n := s.hashed.Load(); n != int64(i+1) {
+			t.Errorf("%q: answered without a hash, which tells that there is no such name", name)
+		}
+	}
+	if s.nobody.cost != s.o.Cost {
+		t.Errorf("unknown names cost %+v", s.nobody.cost)
 	}
 }
 

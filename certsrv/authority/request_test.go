@@ -346,6 +346,13 @@ func TestParseRequestExtensions(t *testing.T) {
 			wantReason(t, err, c.reason, c.part)
 		})
 	}
+	// The standard library sees to this one too, today.
+	var list cryptobyte.String = der(t, func(b *cryptobyte.Builder) { addExtensions(b, []ext{names, names}) })
+	if !list.ReadASN1(&list, cbasn1.SEQUENCE) {
+		t.Fatal("no list")
+	}
+	wantReason(t, new(Request).readExtensions(list, Policy{}), ReasonExtension, "twice")
+
 	_, err := ParseRequest(forged{version: 1}.build(t))
 	wantReason(t, err, ReasonMalformed, "version")
 
