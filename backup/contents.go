@@ -2,16 +2,13 @@ package backup
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/certkeep/certkeep/backupset"
@@ -24,10 +21,12 @@ type contents struct {
 	v     *verifier
 	set   backupset.Set
 	entry backupset.Entry
-	logs  []cadb.LogInfo
-	bad   int // logs that do not count in the chain
-	cert  *x509.Certificate
-	crls  []setCRL
+
+	engine cadb.Engine
+	logs   []cadb.LogInfo
+	bad    int // logs that do not count in the chain
+	cert   *x509.Certificate
+	crls   []setCRL
 }
 
 type setCRL struct {
@@ -64,17 +63,13 @@ func (c *contents) file(ctx context.Context, f backupset.File) error {
 }
 
 func (c *contents) log(ctx context.Context, f backupset.File, r backupset.ReadAtCloser) error {
-	engine, err := cadb.EngineNamed(c.entry.Manifest.Engine)
-	if err != nil {
-		return fmt.Errorf("set %s: %w", setLabel(c.entry), err)
-	}
-	g, ok := engine.ParseLogName(f.Name)
+	g, ok := c.engine.ParseLogName(f.Name)
 	if !ok {
 		c.add(cadb.Damage, cadb.CodeFormat, f, "not the name of a log")
 		c.bad++
 		return nil
 	}
-	info, err := engine.CheckLog(ctx, r, r.Size())
+	info, err := c.engine.CheckLog(ctx, r, r.Size())
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -90,7 +85,7 @@ func (c *contents) log(ctx context.Context, f backupset.File, r backupset.ReadAt
 		c.bad++
 	default:
 		c.logs = append(c.logs, info)
-		c.v.logs[g] = info
+		c.v.logs[g], c.v.labels[g] = info, fileLabel(c.entry, f)
 	}
 	return nil
 }
@@ -180,15 +175,9 @@ func (c *contents) finish() {
 		}
 		return
 	}
-	slices.SortFunc(c.logs, func(a, b cadb.LogInfo) int { return cmp.Compare(a.Generation, b.Generation) })
-	engine, err := cadb.EngineNamed(c.entry.Manifest.Engine)
-	if err == nil {
-		err = engine.CheckChain(c.logs)
-	}
-	if err != nil {
-		code, _ := cadb.LogFindingCode(err)
-		c.v.add(cadb.Damage, code, label+"/"+backupset.RoleLog.Dir(), "%v", err)
-	}
+	sortLogs(c.logs)
+	dir := label + "/" + backupset.RoleLog.Dir()
+	c.v.found.Add(checkLogs(c.engine, c.logs, logFiles(c.engine, c.v.labels, dir))...)
 	c.copyEnd(label)
 }
 

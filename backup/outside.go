@@ -3,6 +3,7 @@ package backup
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,6 +97,10 @@ func (z *materializer) salvage(ctx context.Context) error {
 	last := m.Logs[len(m.Logs)-1]
 	tmp := filepath.Join(m.Dir, "salvaged.log")
 	s, err := m.Engine.Salvage(ctx, z.o.OpenLog, last.Path, tmp)
+	if errors.Is(err, cadb.ErrNothingNew) {
+		z.x.found.Add(cadb.Finding{Severity: cadb.Note, Code: cadb.CodeUnchecked, File: z.o.OpenLog, Message: "adds nothing: it holds no more than the closed logs do"})
+		return nil
+	}
 	if err != nil {
 		if environmental(err) {
 			return err
@@ -123,9 +128,9 @@ func (z *materializer) salvage(ctx context.Context) error {
 	f.File.Name, f.File.Size, f.File.Source = filepath.Base(dst), size, z.o.OpenLog
 	m.Logs = append(m.Logs, MaterializedLog{info, f})
 	m.Salvage = &s
-	if s.TornBytes > 0 {
+	if s.TornFrames > 0 {
 		z.x.found.Add(cadb.Finding{Severity: cadb.Note, Code: cadb.CodeUnchecked, File: z.o.OpenLog,
-			Message: fmt.Sprintf("%d bytes after the last commit belong to something that was never acknowledged", s.TornBytes)})
+			Message: fmt.Sprintf("%d page images after the last commit belong to something that was never acknowledged", s.TornFrames)})
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
 		o.Level = LevelDatabase
 	}
 	started := time.Now()
-	v := &verifier{o: o, logs: make(map[uint32]cadb.LogInfo), rep: &VerifyReport{Schema: 1, Level: o.Level, Started: started.UTC()}}
+	v := &verifier{o: o, logs: make(map[uint32]cadb.LogInfo), labels: make(map[uint32]string), rep: &VerifyReport{Schema: 1, Level: o.Level, Started: started.UTC()}}
 	v.x = fetcher{found: &v.found, progress: o.Progress}
 	err := v.run(ctx)
 	v.rep.Findings, v.rep.Bytes, v.rep.Duration = v.found.All(), v.x.bytes, time.Since(started)
@@ -137,7 +137,10 @@ type verifier struct {
 	rep   *VerifyReport
 	found cadb.Findings
 	x     fetcher
-	logs  map[uint32]cadb.LogInfo // whole ones of all sets
+
+	// The whole logs of all sets, and what to call them.
+	logs   map[uint32]cadb.LogInfo
+	labels map[uint32]string
 }
 
 func (v *verifier) add(sev cadb.Severity, code, file, format string, args ...any) {
@@ -185,13 +188,10 @@ func (v *verifier) joints(chain backupset.Chain) {
 		logs = append(logs, v.logs[g])
 	}
 	engine, err := cadb.EngineNamed(chain.Full().Manifest.Engine)
-	if err == nil {
-		err = engine.CheckChain(logs)
-	}
 	if err != nil {
-		code, _ := cadb.LogFindingCode(err)
-		v.add(cadb.Damage, code, setLabel(chain.Tip()), "its logs do not continue those of the sets before: %v", err)
+		return // said for each set
 	}
+	v.found.Add(checkLogs(engine, logs, logFiles(engine, v.labels, setLabel(chain.Tip())+"/"+backupset.RoleLog.Dir()))...)
 }
 
 // chainError makes a finding of sets that are damaged or missing.
@@ -247,6 +247,9 @@ func (v *verifier) set(ctx context.Context, e backupset.Entry) error {
 	}
 	v.x.begin("verifying "+setLabel(e), m.Size())
 	c := &contents{v: v, set: s, entry: e}
+	if c.engine, err = cadb.EngineNamed(m.Engine); err != nil && v.o.Level.reaches(LevelContent) {
+		return fmt.Errorf("set %s: %w", setLabel(e), err)
+	}
 	for _, f := range m.Files {
 		got, err := v.x.fetch(ctx, s, e, f, "")
 		if err != nil {

@@ -20,8 +20,15 @@ import (
 type newestCRL struct {
 	number  int64
 	this    time.Time
-	entries map[string]bool // by serial; true when its row was seen
+	entries map[string]*crlEntry // by serial
 	raw     []byte
+}
+
+// crlEntry is what a CRL says of one certificate.
+type crlEntry struct {
+	when   int64 // in seconds since 1970
+	reason schema.Reason
+	seen   bool // its row was
 }
 
 // revocationGrace is how long before a CRL a revocation may be dated that is
@@ -80,9 +87,9 @@ func (c *checker) checkCRLs(ctx context.Context) error {
 		if err != nil {
 			return err // cannot be: it parsed before
 		}
-		n.raw, n.entries = nil, make(map[string]bool, len(crl.RevokedCertificateEntries))
+		n.raw, n.entries = nil, make(map[string]*crlEntry, len(crl.RevokedCertificateEntries))
 		for _, e := range crl.RevokedCertificateEntries {
-			n.entries[serialOf(e.SerialNumber)] = false
+			n.entries[serialOf(e.SerialNumber)] = &crlEntry{when: e.RevocationTime.Unix(), reason: schema.Reason(e.ReasonCode)}
 		}
 	}
 	return nil
@@ -138,12 +145,17 @@ func (c *checker) checkRevocation(j *job) {
 	add := func(format string, args ...any) {
 		j.res.findings = append(j.res.findings, Finding{Severity: Damage, Code: CodeRevocation, Where: ", Disposition", Message: fmt.Sprintf(format, args...)})
 	}
-	if _, listed := n.entries[r.Serial]; listed {
-		n.entries[r.Serial] = true
+	if e, listed := n.entries[r.Serial]; listed {
+		e.seen = true
 		// A certificate taken off hold after the CRL was made is still in it.
 		released := r.Disposition == schema.Issued && r.Reason != nil && !r.Reason.Revokes()
 		if r.Disposition != schema.Revoked && !released {
 			add("CRL %d revokes %s, and the request is %v", n.number, r.Serial, r.Disposition)
+		}
+		// What was on hold may have been revoked for good since.
+		if r.Disposition == schema.Revoked && r.RevokedWhen.Before(n.this.Add(-revocationGrace)) && r.Reason != nil &&
+			(r.RevokedEffectiveWhen.Unix() != e.when || *r.Reason != e.reason) {
+			add("it was revoked as of %s (%v), and CRL %d says %s (%v)", stamp(r.RevokedEffectiveWhen), *r.Reason, n.number, stamp(time.Unix(e.when, 0)), e.reason)
 		}
 		return
 	}
@@ -172,7 +184,7 @@ func (c *checker) revokedElsewhere() {
 	for _, id := range slices.Sorted(maps.Keys(c.crls)) {
 		n := c.crls[id]
 		for _, serial := range slices.Sorted(maps.Keys(n.entries)) {
-			if !n.entries[serial] {
+			if !n.entries[serial].seen {
 				c.add(Finding{Severity: Warning, Code: CodeRevocation, Where: fmt.Sprintf("CRL number %d", n.number),
 					Message: fmt.Sprintf("revokes %s, which is no certificate of the database", serial)})
 			}

@@ -134,6 +134,8 @@ func TestCheckFinds(t *testing.T) {
 		{"UPDATE Requests SET Disposition = 21 WHERE RequestID = 3", cadb.CodeMissing, "request 3, RevokedWhen", cadb.Damage},
 		{"UPDATE Requests SET Disposition = 20 WHERE RequestID = 2", cadb.CodeRevocation, "CRL 1 revokes", cadb.Damage},
 		{"UPDATE Requests SET Disposition = 20 WHERE RequestID = 2", cadb.CodeRevocation, "request 2, RevokedWhen", cadb.Damage},
+		{"UPDATE Requests SET RevokedEffectiveWhen = RevokedEffectiveWhen + 10000000 WHERE RequestID = 2", cadb.CodeRevocation, "request 2, Disposition: it was revoked as of", cadb.Damage},
+		{"UPDATE Requests SET RevokedReason = 3 WHERE RequestID = 2", cadb.CodeRevocation, "affiliationChanged", cadb.Damage},
 		{"UPDATE Requests SET RevokedReason = 99 WHERE RequestID = 2", cadb.CodeFormat, "request 2, RevokedReason", cadb.Damage},
 		{"UPDATE Requests SET RevokedReason = NULL WHERE RequestID = 2", cadb.CodeMissing, "request 2, RevokedReason", cadb.Damage},
 		{"UPDATE Requests SET Disposition = 20 WHERE RequestID = 6", cadb.CodeMissing, "request 6, Certificates.RawCertificate", cadb.Damage},
@@ -179,6 +181,8 @@ func TestCheckAccepts(t *testing.T) {
 	for _, statement := range []string{
 		// Taken off hold after the CRL was made: the CRL lists it still.
 		"UPDATE Requests SET Disposition = 20, RevokedReason = 8 WHERE RequestID = 2",
+		// On hold when the CRL was made, and revoked for good since.
+		"UPDATE Requests SET RevokedReason = 4, RevokedWhen = (SELECT ThisUpdate + 1 FROM CRLs) WHERE RequestID = 2",
 		// An extension that the policy switched off.
 		"UPDATE CertificateExtensions SET ExtensionFlags = 2, ExtensionRawValue = x'00' WHERE ExtensionRequestId = 3 AND ExtensionName = '2.5.29.15'",
 		"UPDATE Requests SET RawRequest = NULL WHERE RequestID = 3",

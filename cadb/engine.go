@@ -2,6 +2,7 @@ package cadb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -38,7 +39,8 @@ type Engine interface {
 
 	// Salvage turns the log that was still open when an authority died into one
 	// that Recover takes after the log last. It writes out, which must be named
-	// as LogName(SalvageResult.Generation) to be taken for one.
+	// as LogName(SalvageResult.Generation) to be taken for one. ErrNothingNew
+	// means that the open log has nothing that the closed ones do not have.
 	Salvage(ctx context.Context, openLog, last, out string) (SalvageResult, error)
 }
 
@@ -75,15 +77,18 @@ type Recovered struct {
 	Size      int64     `json:"size"`   // of the database, in bytes
 }
 
+// ErrNothingNew is returned by Salvage for a log that adds nothing.
+var ErrNothingNew = errors.New("the open log has nothing that the closed ones do not have")
+
 // SalvageResult is what Salvage found.
 type SalvageResult struct {
 	Generation uint32 `json:"generation"` // of the log it made
 	// Through is the generation that was open; larger than Generation when the
 	// open log repeats what earlier ones hold.
 	Through uint32 `json:"through"`
-	// TornBytes is the length of what follows the last commit: something that
+	// TornFrames counts the page images after the last commit, of something that
 	// was never acknowledged to anyone.
-	TornBytes int64 `json:"tornBytes"`
+	TornFrames uint32 `json:"tornFrames"`
 }
 
 // EngineNamed returns the engine that a manifest names.
