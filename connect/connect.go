@@ -100,6 +100,13 @@ func openDir(ctx context.Context, a Address, o Options) (*Connection, error) {
 	return c, nil
 }
 
+// Serving connects to an authority that runs in this process already. Close
+// leaves it running.
+func Serving(server *certsrv.Server) *Connection {
+	a := Address{Scheme: CA, Dir: server.Dir()}
+	return &Connection{Address: a, server: server, svc: server.Service(account.LocalUser())}
+}
+
 // Service is the authority, seen as its local administrator.
 func (c *Connection) Service() certadm.Service { return c.svc }
 

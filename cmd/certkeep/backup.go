@@ -98,7 +98,7 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions) 
 			Service: conn.Service(), Store: store, Name: name, Force: o.force, Type: kind, KeepLog: o.keepLog,
 			OpenDynamic: conn.OpenDynamic, CAPolicy: backupset.Absent, Templates: backupset.Absent,
 			Tool: backup.ToolName(versionOf().Version), Observe: o.observer(c),
-			Progress: func(p backup.Progress) { m.Set(p.Phase, p.Done, p.Total) },
+			Progress: m.job,
 		})
 		return err
 	})

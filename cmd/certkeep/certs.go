@@ -6,18 +6,20 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
 )
 
 type certsOptions struct {
-	setOptions
+	chainOptions
 	database     string
 	serial       string
 	dispositions []string
@@ -29,7 +31,7 @@ type certsOptions struct {
 }
 
 func (o *certsOptions) addFlags(f *pflag.FlagSet) {
-	o.setOptions.addFlags(f, "read the newest chain of sets in `DIR`, or the one that ends in the set DIR")
+	o.chainOptions.addFlags(f, "read the newest chain of sets in `DIR`, or the one that ends in the set DIR")
 	f.StringVar(&o.database, "database", "", "read a recovered database `FILE`; a -wal beside it counts")
 	f.StringVar(&o.serial, "serial", "", "only the certificate with serial number `S`")
 	f.StringSliceVar(&o.dispositions, "disposition", nil, "only requests of disposition `D`: pending, issued, revoked, failed, denied, … or a number; may be repeated")
@@ -111,26 +113,34 @@ func runCerts(ctx context.Context, c *console, o certsOptions) error {
 	case o.database != "" && o.folder != "":
 		return usagef("--folder and --database exclude each other")
 	}
-	if o.database != "" {
-		return readDatabase(ctx, c, o, filter, o.database)
-	}
-	if o.folder == "" && o.repository == "" {
+	if o.folder == "" && o.repository == "" && o.database == "" {
 		return usagef("--folder DIR or --database FILE is missing")
 	}
-	if err := o.check(); err != nil {
-		return err
+	if o.database != "" {
+		db, err := cadb.Open(ctx, o.database)
+		if err != nil {
+			return err
+		}
+		return errors.Join(readDatabase(ctx, c, o, filter, db), db.Close())
 	}
-	return o.withRecovered(ctx, c, func(database string) error {
-		return readDatabase(ctx, c, o, filter, database)
-	})
-}
-
-func readDatabase(ctx context.Context, c *console, o certsOptions, filter cadb.Filter, name string) (err error) {
-	db, err := cadb.Open(ctx, name)
+	until, err := o.parseUntil()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	source, err := o.source(ctx)
+	if err != nil {
+		return err
+	}
+	m := c.progress()
+	r, err := backup.Recover(ctx, backup.RecoverOptions{Source: source, Until: until, OpenLog: o.openLog, MoreLogs: o.moreLogs, Progress: m.job})
+	m.Close()
+	if err != nil {
+		return err
+	}
+	return errors.Join(readDatabase(ctx, c, o, filter, r.DB), r.Close())
+}
+
+func readDatabase(ctx context.Context, c *console, o certsOptions, filter cadb.Filter, db *cadb.DB) (err error) {
 	n, what := 0, "requests"
 	if o.crls {
 		n, err = printCRLs(ctx, c, o, db)
@@ -145,9 +155,9 @@ func readDatabase(ctx context.Context, c *console, o certsOptions, filter cadb.F
 		what = "certificates"
 	}
 	if n == 0 && o.serial != "" {
-		return fmt.Errorf("serial number %s: %s", filter.Serial, "not in the database")
+		return fmt.Errorf("serial number %s is not in the database", filter.Serial)
 	}
-	c.say("%s %s", count(n), what)
+	c.say("%s", plural(n, strings.TrimSuffix(what, "s"), what))
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -184,5 +185,14 @@ func TestProgressBars(t *testing.T) {
 	c.say("said after")
 	if got := out.String(); !strings.Contains(got, "said above") || !strings.HasSuffix(got, "said after\n") {
 		t.Errorf("%q", got)
+	}
+}
+
+// A job that ends at once does not wait for a tick.
+func TestProgressClosedAtOnce(t *testing.T) {
+	for range 200 {
+		c := newConsole(nil, nil, io.Discard)
+		c.every = time.Hour
+		c.progress().Close()
 	}
 }

@@ -38,7 +38,7 @@ func (c *console) progress() *meter {
 		return m
 	}
 	m.stop, m.stopped = make(chan struct{}), make(chan struct{})
-	go m.lines()
+	go m.lines(m.stop)
 	return m
 }
 
@@ -114,11 +114,10 @@ func (m *meter) Close() {
 }
 
 // lines prints where the job is at every tick.
-func (m *meter) lines() {
+func (m *meter) lines(stop <-chan struct{}) {
 	defer close(m.stopped)
 	tick := time.NewTicker(m.c.every)
 	defer tick.Stop()
-	stop := m.stop
 	for {
 		select {
 		case <-stop:

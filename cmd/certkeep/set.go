@@ -3,8 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
+
+	"github.com/certkeep/certkeep/backup"
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/folder"
 )
 
 // setOptions say which set a verb works on.
@@ -21,8 +28,65 @@ func (o *setOptions) addFlags(f *pflag.FlagSet, folder string) {
 
 func (o *setOptions) check() error { return needFolder(o.folder, o.repository) }
 
-// withRecovered recovers the set's database in a temporary directory and gives
-// its name to use.
-func (o *setOptions) withRecovered(ctx context.Context, c *console, use func(database string) error) error {
-	return errors.New("not written yet")
+// source finds the chain that --folder means: if DIR is a set itself, the chain
+// that ends in it, the other sets being beside it; else that of the newest set in
+// DIR.
+func (o *setOptions) source(ctx context.Context) (backup.Source, error) {
+	var none backup.Source
+	if err := o.check(); err != nil {
+		return none, err
+	}
+	dir, err := filepath.Abs(o.folder)
+	if err != nil {
+		return none, err
+	}
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return none, err
+	}
+	if !fi.IsDir() {
+		return none, fmt.Errorf("%s is not a directory", o.folder)
+	}
+	inside := folder.Root(dir, folder.Options{})
+	_, err = inside.Open(ctx, folder.Self)
+	switch {
+	case err == nil, errors.Is(err, backupset.ErrDamaged), errors.Is(err, backupset.ErrNewer):
+		return backup.Source{Store: folder.Root(filepath.Dir(dir), folder.Options{}), ID: filepath.Base(dir)}, nil
+	case !errors.Is(err, backupset.ErrNotFound):
+		return none, err
+	}
+	entries, err := inside.List(ctx)
+	if err != nil {
+		return none, err
+	}
+	if len(entries) == 0 {
+		return none, fmt.Errorf("%s: there is no backup set: %w", o.folder, backupset.ErrNotFound)
+	}
+	return backup.Source{Store: inside}, nil
 }
+
+// chainOptions say how far to go in a chain, and what continues it.
+type chainOptions struct {
+	setOptions
+	until    string
+	openLog  string
+	moreLogs []string
+}
+
+func (o *chainOptions) addFlags(f *pflag.FlagSet, folder string) {
+	o.setOptions.addFlags(f, folder)
+	f.StringVar(&o.until, "until", "", "stop at a point in time: `GENERATION` of the log (26, 0001a), or TIME (2006-01-02T15:04:05Z): the newest generation closed by then")
+	f.StringVar(&o.openLog, "open-log", "", "the log that was still open, salvaged from the dead machine: `FILE` named NAME.db-wal")
+	f.StringSliceVar(&o.moreLogs, "log", nil, "a closed log after the last set, salvaged from the dead machine: `FILE` named logNNNNN.log; may be repeated")
+}
+
+func (o *chainOptions) parseUntil() (backup.Until, error) {
+	u, err := backup.ParseUntil(o.until)
+	if err != nil {
+		return u, usagef("--until: %w", err)
+	}
+	return u, nil
+}
+
+// jobProgress shows the progress of a job.
+func (m *meter) job(p backup.Progress) { m.Set(p.Phase, p.Done, p.Total) }

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/certkeep/certkeep/backup"
+	"github.com/certkeep/certkeep/cadb"
+	"github.com/certkeep/certkeep/cadb/schema"
+)
+
+type verifyOptions struct {
+	setOptions
+	level         string
+	caCertificate string
+}
+
+func (o *verifyOptions) addFlags(f *pflag.FlagSet) {
+	o.setOptions.addFlags(f, "verify the newest chain of sets in `DIR`, or the one that ends in the set DIR")
+	var levels []string
+	for _, l := range backup.Levels {
+		levels = append(levels, string(l))
+	}
+	f.StringVar(&o.level, "level", string(backup.LevelDatabase), "how deep: `LEVEL` is "+strings.Join(levels, ", "))
+	f.StringVar(&o.caCertificate, "ca-certificate", "", "the authority's certificate in `FILE`, in place of the one that the manifest names")
+}
+
+func newVerifyCommand(c *console) *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify --folder DIR [--level LEVEL]",
+		Short: "prove that a backup is what was backed up",
+		Long: `verify looks at a chain of sets, as deep as asked; it never writes to a set.
+
+  inventory  the chain is complete, and every file is there in its size
+  sealed     and every file has its SHA-256
+  content    and every log is whole and follows the one before it
+  database   and the database can be recovered, and every row agrees with the
+             certificate in it`,
+		Args: c.exactly(),
+		RunE: c.do(func(ctx context.Context, _ []string) error { return runVerify(ctx, c, o) }),
+	}
+	o.addFlags(cmd.Flags())
+	return describe(cmd, "certkeep verify --folder backups", exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
+}
+
+func runVerify(ctx context.Context, c *console, o verifyOptions) error {
+	level, err := backup.ParseLevel(o.level)
+	if err != nil {
+		return usagef("--level: %w", err)
+	}
+	source, err := o.source(ctx)
+	if err != nil {
+		return err
+	}
+	certificate, err := optionalCertificate(o.caCertificate)
+	if err != nil {
+		return err
+	}
+	m := c.progress()
+	r, err := backup.Verify(ctx, backup.VerifyOptions{Source: source, Level: level, CACertificate: certificate, Progress: m.job})
+	m.Close()
+	if err != nil {
+		return err
+	}
+	if err := c.result(r, func(w io.Writer) error { return printVerify(c, w, r) }); err != nil {
+		return err
+	}
+	return damageError(r.Findings)
+}
+
+func optionalCertificate(name string) (*x509.Certificate, error) {
+	if name == "" {
+		return nil, nil
+	}
+	return readCertificateFile(name)
+}
+
+// damageError is the error of a report that holds damage.
+func damageError(findings []cadb.Finding) error {
+	n, first := 0, ""
+	for _, f := range findings {
+		if f.Severity == cadb.Damage {
+			if n++; n == 1 {
+				first = f.String()
+			}
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return withExit(exitDamage, fmt.Errorf("%s of damage, the first: %s", plural(n, "finding", "findings"), first))
+}
+
+func printVerify(c *console, w io.Writer, r *backup.VerifyReport) error {
+	rows := [][]string{{"SET", "TYPE", "STATE", "GENERATIONS", "FILES", "SIZE", "TAKEN"}}
+	for _, s := range r.Sets {
+		name, state := s.Name, s.State
+		if name == "" {
+			name = s.ID
+		}
+		if s.NoManifest {
+			state = "no manifest"
+		}
+		rows = append(rows, []string{name, string(s.Type), state, generations(s.First, s.Last), count(s.Files), size(s.Bytes), dash(stamp(s.End))})
+	}
+	if len(r.Sets) > 0 {
+		if err := table(w, rows); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		printDatabase(w, r.Database),
+		printStatements(w, "proven", r.Proven), printStatements(w, "not proven", r.NotProven),
+		printFindings(c, w, r.Findings),
+		verdict(c, w, r.OK, fmt.Sprintf("level %s, %s read in %s", r.Level, size(r.Bytes), took(r.Duration))),
+	)
+}
+
+func printDatabase(w io.Writer, d *backup.DatabaseReport) error {
+	if d == nil {
+		return nil
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	crl := ""
+	if d.NewestCRL != 0 {
+		crl = fmt.Sprintf("%d of %s", d.NewestCRL, stamp(d.CRLThisUpdate))
+	}
+	return fields(w, "recovered to", fmt.Sprintf("generation %d (%05x), closed %s", d.Generation, d.Generation, stamp(d.Closed)),
+		"requests", dispositionsText(d.Dispositions), "certificates", fmt.Sprintf("%s parsed, %s signatures checked", count(d.Certificates), count(d.Signatures)),
+		"newest CRL", crl, "authority", d.Issuer)
+}
+
+func dispositionsText(counts map[schema.Disposition]int) string {
+	var parts []string
+	for _, d := range schema.Dispositions {
+		if n := counts[d]; n > 0 {
+			parts = append(parts, count(n)+" "+d.String())
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func printStatements(w io.Writer, title string, list []backup.Statement) error {
+	if len(list) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", title)
+	for _, s := range list {
+		_, e := fmt.Fprintf(w, "  - %s\n", oneLine(s.Text))
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+func printFindings(c *console, w io.Writer, list []cadb.Finding) error {
+	if len(list) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, "\nfindings")
+	for _, f := range list {
+		severity := fmt.Sprintf("%-7s", f.Severity)
+		if f.Severity == cadb.Damage {
+			severity = c.style.red(severity)
+		}
+		_, e := fmt.Fprintf(w, "  %s  %s\n", severity, oneLine(f.String()))
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+func verdict(c *console, w io.Writer, ok bool, how string) error {
+	word := c.style.green("no damage found")
+	if !ok {
+		word = c.style.red("DAMAGED")
+	}
+	_, err := fmt.Fprintf(w, "\n%s (%s)\n", word, how)
+	return err
+}
