@@ -58,6 +58,8 @@ func (s *Server) Submit(ctx context.Context, p account.Principal, csr []byte, at
 		return none, err
 	}
 	defer leave()
+	r.issuing.Add(1)
+	defer r.issuing.Add(-1)
 	list, err := attributes(attrs)
 	if err != nil {
 		return none, err

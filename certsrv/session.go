@@ -207,12 +207,13 @@ func (b *session) Logs(ctx context.Context) (certadm.FileList, error) {
 			return nil, wrapCode(opLogs, err)
 		}
 	}
-	return b.present()
+	return b.present(), nil
 }
 
 // listLogs closes the open generation and fixes which logs belong to the set.
 func (b *session) listLogs(ctx context.Context) error {
 	db := b.r.db
+	need := uint32(0) // the lowest without which the set is of no use
 	if b.kind == certadm.BackupFull {
 		if b.copy == nil { // the database was not read yet
 			if err := b.startCopy(ctx); err != nil {
@@ -223,24 +224,24 @@ func (b *session) listLogs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.first, b.last = info.First, info.Last
+		need, b.last = info.First, info.Last
 	} else {
 		last, err := db.Roll(ctx)
 		if err != nil {
 			return err
 		}
-		b.first, b.last = 0, last // all that are there
+		b.last = last
+		marks := b.r.marks()
+		if c := marks.chain(db.Status().Signature.String()); c != nil {
+			need = c.Last + 1
+		}
 	}
-	files, err := db.Logs()
-	if err != nil {
-		return err
-	}
-	// An incremental set takes every log up to the last, back to where they are
-	// whole; a full one needs those from its first.
+	files := b.logFiles()
+	// Every log since the last truncation, back to where they are whole.
 	var logs []listedLog
 	for _, f := range files {
-		if f.Generation < b.first || f.Generation > b.last {
-			continue
+		if f.Generation > b.last {
+			break
 		}
 		if n := len(logs); n > 0 && logs[n-1].gen+1 != f.Generation {
 			logs = logs[:0]
@@ -251,13 +252,6 @@ func (b *session) listLogs(ctx context.Context) error {
 		}
 		logs = append(logs, l)
 	}
-	need := b.first
-	if b.kind == certadm.BackupLogsOnly {
-		marks := b.r.marks()
-		if c := marks.chain(db.Status().Signature.String()); c != nil {
-			need = c.Last + 1
-		}
-	}
 	if n := len(logs); n == 0 || logs[0].gen > need || logs[n-1].gen != b.last {
 		return newError(opLogs, certadm.HrMissingLogFile, fmt.Errorf("some of the log generations %d to %d are gone", need, b.last), "take a full backup")
 	}
@@ -267,13 +261,9 @@ func (b *session) listLogs(ctx context.Context) error {
 
 // present is the part of the list that is still on disk: all of it, unless the
 // logs were truncated.
-func (b *session) present() (certadm.FileList, error) {
-	files, err := b.r.db.Logs()
-	if err != nil {
-		return nil, wrapCode(opLogs, err)
-	}
-	there := make(map[uint32]bool, len(files))
-	for _, f := range files {
+func (b *session) present() certadm.FileList {
+	there := make(map[uint32]bool)
+	for _, f := range b.logFiles() {
 		there[f.Generation] = true
 	}
 	l := certadm.FileList{}
@@ -282,7 +272,17 @@ func (b *session) present() (certadm.FileList, error) {
 			l = append(l, certadm.FileEntry{Type: certadm.FileLog, Path: b.s.logName(g.gen)})
 		}
 	}
-	return l, nil
+	return l
+}
+
+// logFiles lists the good logs on disk. One that is damaged is as good as gone:
+// whether it matters shows when it is missed.
+func (b *session) logFiles() []sqlitelog.LogFile {
+	files, err := b.r.db.Logs()
+	if err != nil {
+		b.s.log.Error("a log is damaged", slog.Any("error", err))
+	}
+	return files
 }
 
 // find returns where the progress of a listed file is kept, nil if the name is

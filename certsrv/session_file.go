@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"time"
 
 	"github.com/certkeep/certkeep/certadm"
 )
@@ -20,6 +22,38 @@ type backupFile struct {
 	at     int64
 	mark   *progress
 	closed bool
+
+	asked time.Time // when the last Read began
+}
+
+// restFactor is how long a backup rests under load, in parts of the time that it
+// worked: with 2 it takes a third of one processor.
+const restFactor = 2
+
+// maxRest bounds one rest; a client that is slow by itself needs none.
+const maxRest = 50 * time.Millisecond
+
+// pace slows a backup down while the processors are busy issuing, which has to
+// go on at nearly full speed. Reading, hashing and writing as fast as possible
+// would take a whole processor. The time between two reads is what the client
+// worked on the data; it is made up for by a rest.
+func (f *backupFile) pace() error {
+	now := time.Now()
+	worked := now.Sub(f.asked)
+	first := f.asked.IsZero()
+	f.asked = now
+	if first || f.b.r.issuing.Load() < int64(runtime.GOMAXPROCS(0)) || worked > maxRest {
+		return f.ctx.Err()
+	}
+	t := time.NewTimer(min(restFactor*worked, maxRest))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		f.asked = time.Now()
+		return nil
+	case <-f.ctx.Done():
+		return f.ctx.Err()
+	}
 }
 
 func (b *session) OpenFile(ctx context.Context, name string, readHint int) (certadm.BackupFile, error) {
@@ -101,6 +135,9 @@ func (f *backupFile) Size() int64 { return f.size }
 // Read fills p except at the end of the file.
 func (f *backupFile) Read(p []byte) (int, error) {
 	b := f.b
+	if err := f.pace(); err != nil {
+		return 0, newError(opRead, certadm.ErrorCancelled, err, "")
+	}
 	unlock, err := b.use(f.ctx, opRead)
 	if err != nil {
 		return 0, err

@@ -24,8 +24,9 @@ type run struct {
 	ctx    context.Context // ends when the service is to stop at once
 	cancel context.CancelFunc
 
-	calls sync.WaitGroup // calls under way
-	work  sync.WaitGroup // goroutines of the service's own
+	calls   sync.WaitGroup // calls under way
+	issuing atomic.Int64   // of them, requests being issued
+	work    sync.WaitGroup // goroutines of the service's own
 
 	rows      chan *row
 	ids, crls sequence
