@@ -53,7 +53,7 @@ func (r *Recovery) prove(ctx context.Context, ca *x509.Certificate) (p proof, er
 	case ctx.Err() != nil:
 		return p, ctx.Err()
 	case errors.Is(err, cadb.ErrNoCACertificate):
-		return p, err
+		return p, damage(cadb.CodeMissing, label, "", "%v", err)
 	}
 	p.report.Findings = append(p.report.Findings, cadb.Finding{Severity: cadb.Damage, Code: cadb.CodeUnreadable, File: label, Message: err.Error()})
 	return p, nil

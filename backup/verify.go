@@ -351,10 +351,6 @@ func (v *verifier) database(ctx context.Context, chain backupset.Chain) (err err
 func (v *verifier) damage(err error) error {
 	var d *DamageError
 	if !errors.As(err, &d) {
-		if errors.Is(err, cadb.ErrNoCACertificate) {
-			v.add(cadb.Damage, cadb.CodeMissing, v.rep.Sets[0].Name, "%v", err)
-			return nil
-		}
 		return err
 	}
 	v.found.Add(d.Findings...)

@@ -72,6 +72,7 @@ type reader interface {
 	counts(context.Context) (map[schema.Disposition]int, error)
 	rows(context.Context) (map[string]int64, error)
 	orphans(context.Context) iter.Seq2[orphan, error]
+	checkDefinitions(context.Context) ([]Finding, error)
 	integrity(context.Context) ([]string, error)
 	close() error
 }

@@ -110,6 +110,13 @@ func (c *checker) run(ctx context.Context) error {
 		c.ca = ca
 		c.add(Finding{Severity: Note, Code: CodeUnchecked, Message: "signatures are checked by the CA certificate in the database itself"})
 	}
+	definitions, err := c.db.r.checkDefinitions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range definitions {
+		c.add(f)
+	}
 	if name, err := schema.NameText(c.ca.RawSubject); err == nil {
 		c.report.Issuer = name
 	}

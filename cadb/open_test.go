@@ -88,12 +88,8 @@ func TestCellsAreBounded(t *testing.T) {
 
 // Columns that another version of the schema lacks are NULL.
 func TestOpenOtherVersion(t *testing.T) {
-	db, a := makeDB(t, 2, "ALTER TABLE Requests DROP COLUMN CallerName", "ALTER TABLE Requests ADD COLUMN NewThing TEXT",
+	db, _ := makeDB(t, 2, "ALTER TABLE Requests DROP COLUMN CallerName", "ALTER TABLE Requests ADD COLUMN NewThing TEXT",
 		"ALTER TABLE Requests RENAME COLUMN RequesterName TO requestername")
-	r, err := cadb.Check(t.Context(), db, a.Cert)
-	if err != nil || r.Damaged() || r.Requests != 6 {
-		t.Errorf("%+v %v", r, err)
-	}
 	for r, err := range db.Requests(t.Context(), cadb.Filter{FromID: 2, ToID: 2}) {
 		if err != nil || r.CallerName != "" || r.RequesterName != "client1" {
 			t.Errorf("%+v %v", r, err)
