@@ -79,7 +79,11 @@ func openDir(ctx context.Context, a Address, o Options) (*Connection, error) {
 		return nil, err
 	}
 	c := &Connection{Address: a, server: server}
-	if !o.Stopped {
+	if o.Stopped {
+		if err := mustBeFree(ctx, server); err != nil {
+			return nil, err
+		}
+	} else {
 		err := server.Start(ctx)
 		if errors.Is(err, authority.ErrPassphraseNeeded) && o.Passphrase != nil {
 			if opts.Passphrase, err = o.Passphrase(ctx); err != nil {
@@ -98,6 +102,20 @@ func openDir(ctx context.Context, a Address, o Options) (*Connection, error) {
 	}
 	c.svc = c.server.Service(account.LocalUser())
 	return c, nil
+}
+
+// mustBeFree fails with *[certsrv.ServedError] if another process serves the
+// authority. A restore session needs the same, so that is what is asked for.
+func mustBeFree(ctx context.Context, server *certsrv.Server) error {
+	session, err := server.Service(account.LocalUser()).RestorePrepare(ctx, certadm.RestoreFull)
+	var served *certsrv.ServedError
+	if errors.As(err, &served) {
+		return served
+	}
+	if err != nil {
+		return err
+	}
+	return session.End(ctx)
 }
 
 // Serving connects to an authority that runs in this process already. Close

@@ -88,7 +88,7 @@ across the network and Windows' own are for later versions.`,
 	root.AddCommand(
 		newCACommand(c),
 		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
-		newBackupCommand(c), newVerifyCommand(c), newDrillCommand(c),
+		newBackupCommand(c), newVerifyCommand(c), newDrillCommand(c), newRestoreCommand(c),
 		newCertsCommand(c),
 		newVersionCommand(c), newCompletionCommand(c),
 	)
