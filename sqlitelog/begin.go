@@ -3,6 +3,7 @@ package sqlitelog
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -39,6 +40,10 @@ func (db *DB) begin(ctx context.Context) error {
 			return fmt.Errorf("beginning generation %d: %w", st.Open, err)
 		}
 	}
+	if db.cfg.rules.lateState {
+		db.begun = true
+		return nil
+	}
 	if err := db.flush(); err != nil {
 		return fmt.Errorf("beginning generation %d: %w", st.Open, err)
 	}
@@ -51,25 +56,19 @@ func (db *DB) begin(ctx context.Context) error {
 // commit of its own means that a state file that cannot be written leaves nobody's
 // transaction in doubt.
 func (db *DB) commitMark(ctx context.Context, st state) error {
-	if !db.cfg.rules.noMark {
-		tx, err := db.writer.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback() // after Commit it does nothing
-		res, err := tx.ExecContext(ctx, "UPDATE "+markTable+" SET mark = ? WHERE id = 1", st.mark().encode())
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n != 1 {
-			return fmt.Errorf("the table %s has %d rows: %w", markTable, n, err)
-		}
-		if err := db.commit(tx); err != nil {
-			return err
-		}
+	tx, err := db.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
 	}
-	if err := db.same(); err != nil {
-		db.broken = err
+	defer tx.Rollback() // after Commit it does nothing
+	res, err := tx.ExecContext(ctx, "UPDATE "+markTable+" SET mark = ? WHERE id = 1", st.mark().encode())
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(fmt.Errorf("the table %s has %d rows", markTable, n), err)
+	}
+	if err := db.commit(tx); err != nil {
 		return err
 	}
 	n, err := db.frames(ctx)
@@ -108,8 +107,8 @@ func (db *DB) readMarkFrame(st state, n uint32) (*walState, error) {
 		return nil, noEOF(err)
 	}
 	m, err := parseMark(b[frameHeaderSize:])
-	if !db.cfg.rules.noMark && (err != nil || m != st.mark() || binary.BigEndian.Uint32(b) != st.MarkPage) {
-		return nil, fmt.Errorf("frame %d of the WAL is not the mark: %w", n, err)
+	if err != nil || m != st.mark() || binary.BigEndian.Uint32(b) != st.MarkPage {
+		return nil, errors.Join(fmt.Errorf("frame %d of the WAL is not the mark", n), err)
 	}
 	return &walState{Salt: h.salt, Frame: n,
 		Sum: [2]uint32{binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:])}}, nil

@@ -103,6 +103,9 @@ func openReaders(cfg Config) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.rules.immutableReaders {
+		name += "&immutable=1"
+	}
 	pool, err := sql.Open("sqlite", name)
 	if err != nil {
 		return nil, err

@@ -121,8 +121,10 @@ func (db *DB) connect(ctx context.Context, rec recovered) (err error) {
 		return err
 	}
 	for _, c := range []*sql.Conn{db.writer, db.check} {
-		if err := persistWAL(c); err != nil && !db.cfg.rules.closeWithoutRoll {
-			return err
+		if !db.cfg.rules.closeWithoutRoll {
+			if err := persistWAL(c); err != nil {
+				return err
+			}
 		}
 		var here state
 		if err := here.readLayout(ctx, c); err != nil {

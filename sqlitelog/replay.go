@@ -125,6 +125,9 @@ func (r *replayer) run(ctx context.Context, dst *os.File) (Replayed, error) {
 		return r.res, err
 	}
 	for i, f := range r.files {
+		if err := ctx.Err(); err != nil {
+			return r.res, err
+		}
 		fi, err := f.Stat()
 		if err != nil {
 			return r.res, err

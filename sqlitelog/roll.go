@@ -268,10 +268,16 @@ func (db *DB) checkpoint(ctx context.Context, g uint32) {
 	db.mu.Lock()
 	if err == nil && (!busy || log == done) {
 		db.written = g
+		if db.cfg.rules.trustCheckpoint {
+			db.st.Checkpointed = g
+		}
 	}
 	if err == nil && !busy {
 		db.overlap, db.walBytes = 0, 0
 	}
 	db.mu.Unlock()
+	if busy && db.cfg.rules.retryBusy {
+		db.cfg.FS.Remove(filepath.Join(db.cfg.LogDir, LogName(g)))
+	}
 	db.cfg.Observe(Event{Phase: PhaseCheckpointEnd, Generation: g, Busy: busy || err != nil})
 }

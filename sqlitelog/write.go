@@ -201,6 +201,17 @@ func (db *DB) tryGroup(group []*op, answer func(*op, error)) {
 		return
 	}
 	defer tx.Rollback() // after Commit it does nothing
+	if len(group) == 1 { // the transaction is savepoint enough
+		err := group[0].ctx.Err()
+		if err == nil {
+			err = call(group[0].fn, tx)
+		}
+		if err == nil {
+			err = db.commit(tx)
+		}
+		answer(group[0], err)
+		return
+	}
 	var ran []*op
 	for _, o := range group {
 		if err := o.ctx.Err(); err != nil {
@@ -229,23 +240,23 @@ func (db *DB) tryGroup(group []*op, answer func(*op, error)) {
 	if len(ran) == 0 {
 		return
 	}
-	if err = db.commit(tx); err == nil {
-		err = db.same()
-		if err != nil {
-			db.broken = err
-		}
-	}
+	err = db.commit(tx)
 	for _, o := range ran {
 		answer(o, err)
 	}
 }
 
-// commit commits tx, which nothing else can.
+// commit commits tx, which nothing else can, and sees that it went where it will be found.
 func (db *DB) commit(tx *sql.Tx) error {
 	db.allowCommit.Store(true)
-	defer db.allowCommit.Store(false)
-	if err := tx.Commit(); err != nil {
+	err := tx.Commit()
+	db.allowCommit.Store(false)
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
+	}
+	if err := db.same(); err != nil {
+		db.broken = err
+		return err
 	}
 	return nil
 }
