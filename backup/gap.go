@@ -95,10 +95,10 @@ var ErrForeignCRL = errors.New("not a CRL of this authority")
 
 // gapFinder compares a restored database with what is known from elsewhere.
 type gapFinder struct {
-	ca       *x509.Certificate
-	restored *cadb.DB
-	report   *cadb.Report // of the restored database
-	gap      Gap
+	ca     *x509.Certificate
+	report *cadb.Report // of the restored database
+	until  time.Time    // when the last log of the restored database was closed
+	gap    Gap
 
 	seed    maphash.Seed
 	serials map[uint64]serialState
@@ -110,14 +110,15 @@ type gapFinder struct {
 type serialState uint8
 
 const (
-	serialGood serialState = iota + 1
+	serialGood     serialState = iota + 1
+	serialReleased             // taken off hold
 	serialRevoked
 )
 
 // newGapFinder reads the serial numbers of the restored database, of which it
 // keeps eight bytes each.
-func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, ca *x509.Certificate) (*gapFinder, error) {
-	g := &gapFinder{ca: ca, restored: restored, report: report, seed: maphash.MakeSeed(), serials: make(map[uint64]serialState),
+func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, until time.Time, ca *x509.Certificate) (*gapFinder, error) {
+	g := &gapFinder{ca: ca, report: report, until: until, seed: maphash.MakeSeed(), serials: make(map[uint64]serialState),
 		revoked: make(map[string]bool), issued: make(map[string]bool)}
 	g.gap = Gap{Schema: 1, Revoked: []GapRevocation{}, Issued: []GapCertificate{}, Sources: []GapSource{}, CRLNumber: report.NewestCRL, RequestID: report.HighestID}
 	for r, err := range restored.Requests(ctx, cadb.Filter{NoRequest: true}) {
@@ -128,8 +129,11 @@ func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, c
 			continue
 		}
 		state := serialGood
-		if r.Disposition == schema.Revoked {
+		switch {
+		case r.Disposition == schema.Revoked:
 			state = serialRevoked
+		case r.Reason != nil:
+			state = serialReleased
 		}
 		g.serials[maphash.String(g.seed, r.Serial)] = state
 	}
@@ -153,7 +157,7 @@ func (g *gapFinder) addRevoked(serial string, t time.Time, reason schema.Reason,
 		reason = schema.Unspecified
 	}
 	g.revoked[serial] = true
-	g.gap.Revoked = append(g.gap.Revoked, GapRevocation{Serial: serial, Time: t.UTC(), Reason: reason, Source: source, Known: state == serialGood})
+	g.gap.Revoked = append(g.gap.Revoked, GapRevocation{Serial: serial, Time: t.UTC(), Reason: reason, Source: source, Known: state != 0})
 }
 
 // addIssued notes a certificate that the restored database lacks.
@@ -204,66 +208,71 @@ func (g *gapFinder) crl(f CRLFile) error {
 }
 
 // database compares another database of the authority: the one that the restore
-// displaces, or the set's own beyond the target. Only certificates that the
-// authority signed count. One that cannot be read is noted.
+// displaces, or the set's own beyond the target. The file may have been tampered
+// with: certificates and CRL numbers count only if the authority signed them. A
+// revocation is believed without; one too many does no harm. A database that
+// cannot be read is noted.
 func (g *gapFinder) database(ctx context.Context, name string, db *cadb.DB) error {
 	src := GapSource{Name: name, Kind: "database"}
 	for c, err := range db.CRLs(ctx) {
 		if err != nil {
 			return g.unreadable(ctx, src, err)
 		}
-		if c.Number > src.Number {
-			src.Number = c.Number
-			t := c.ThisUpdate
-			src.ThisUpdate = &t
+		if c.Number <= max(src.Number, g.report.NewestCRL) {
+			continue
+		}
+		crl, err := parseCRL(c.Raw)
+		if err == nil && crl.CheckSignatureFrom(g.ca) == nil && crl.Number != nil && crl.Number.IsInt64() && crl.Number.Int64() == c.Number {
+			src.Number, src.ThisUpdate = c.Number, &crl.ThisUpdate
 		}
 	}
-	before := [2]int{len(g.gap.Revoked), len(g.gap.Issued)}
-	forged := 0
-	highest, err := g.rows(ctx, name, db.Requests(ctx, cadb.Filter{NoRequest: true}), &forged)
+	before := len(g.gap.Revoked) + len(g.gap.Issued)
+	forged, err := g.rows(ctx, name, db.Requests(ctx, cadb.Filter{NoRequest: true}))
 	if err != nil {
 		return g.unreadable(ctx, src, err)
 	}
-	src.Newer = highest > g.report.HighestID || src.Number > g.report.NewestCRL || len(g.gap.Issued) > before[1]
-	if !src.Newer {
-		// It is older than the backup: what it has revoked and the backup has not
-		// was taken off hold since.
-		g.drop(before[0])
-		src.Note = "adds nothing: it is no newer than the restored database"
-	} else {
-		g.gap.CRLNumber, g.gap.RequestID = max(g.gap.CRLNumber, src.Number), max(g.gap.RequestID, highest)
-	}
-	if forged > 0 {
+	src.Newer = src.Number > 0 || len(g.gap.Revoked)+len(g.gap.Issued) > before
+	switch {
+	case forged > 0:
 		src.Note = fmt.Sprintf("%d certificates in it are not signed by this authority, and were passed over", forged)
+	case !src.Newer:
+		src.Note = "adds nothing to the restored database"
 	}
+	g.gap.CRLNumber = max(g.gap.CRLNumber, src.Number)
 	g.source(src)
 	return nil
 }
 
-func (g *gapFinder) rows(ctx context.Context, name string, rows iter.Seq2[cadb.Request, error], forged *int) (highest int64, err error) {
+// rows notes what the rows of another database tell, and returns how many of
+// them are not to be believed.
+func (g *gapFinder) rows(ctx context.Context, name string, rows iter.Seq2[cadb.Request, error]) (forged int, err error) {
 	for r, err := range rows {
 		if err != nil {
-			return highest, err
+			return forged, err
 		}
-		highest = max(highest, r.ID)
+		state := g.state(r.Serial)
+		revoked := r.Disposition == schema.Revoked && state != serialRevoked
+		if state == serialReleased && !r.RevokedWhen.After(g.until) {
+			revoked = false // it was taken off hold since
+		}
 		issuedOrRevoked := r.Disposition == schema.Issued || r.Disposition == schema.Revoked
-		missing := g.state(r.Serial) == 0
-		revoked := r.Disposition == schema.Revoked && g.state(r.Serial) != serialRevoked
-		if r.Serial == "" || !issuedOrRevoked || (!missing && !revoked) {
+		if r.Serial == "" || !issuedOrRevoked || (state != 0 && !revoked) {
 			continue
 		}
 		c := GapCertificate{Serial: r.Serial, Source: name, CommonName: r.CommonName()}
-		if r.RawCertificate != nil {
-			cert, err := x509.ParseCertificate(r.RawCertificate)
-			if err != nil || cert.CheckSignatureFrom(g.ca) != nil || schema.SerialText(cert.SerialNumber) != r.Serial {
-				*forged++
-				continue
-			}
-			c.NotAfter, c.SHA256 = &cert.NotAfter, fingerprint(cert.Raw)
+		if revoked && r.RawCertificate == nil && r.Reason != nil {
+			// An earlier restore had lost it, and its revocation was repeated.
+			g.addRevoked(r.Serial, r.RevokedEffectiveWhen, *r.Reason, name)
+			continue
 		}
-		if missing {
-			g.addIssued(c)
+		cert, err := x509.ParseCertificate(r.RawCertificate)
+		if err != nil || cert.CheckSignatureFrom(g.ca) != nil || schema.SerialText(cert.SerialNumber) != r.Serial {
+			forged++
+			continue
 		}
+		c.NotAfter, c.SHA256 = &cert.NotAfter, fingerprint(cert.Raw)
+		g.gap.RequestID = max(g.gap.RequestID, r.ID)
+		g.addIssued(c)
 		if revoked {
 			reason := schema.Unspecified
 			if r.Reason != nil {
@@ -272,15 +281,7 @@ func (g *gapFinder) rows(ctx context.Context, name string, rows iter.Seq2[cadb.R
 			g.addRevoked(r.Serial, r.RevokedEffectiveWhen, reason, name)
 		}
 	}
-	return highest, nil
-}
-
-// drop takes back the revocations from index n on.
-func (g *gapFinder) drop(n int) {
-	for _, r := range g.gap.Revoked[n:] {
-		delete(g.revoked, r.Serial)
-	}
-	g.gap.Revoked = g.gap.Revoked[:n]
+	return forged, nil
 }
 
 func (g *gapFinder) unreadable(ctx context.Context, src GapSource, err error) error {

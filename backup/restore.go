@@ -312,7 +312,7 @@ func (r *Recovery) runs() []logRun {
 
 // findGap compares the recovered database with everything else that is known.
 func (j *restoreJob) findGap(ctx context.Context) error {
-	g, err := newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.ca)
+	g, err := newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.rec.Target.Closed, j.ca)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"io"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/certkeep/certkeep/cadb/schema"
 	"github.com/certkeep/certkeep/folder"
 )
+
+type sqlTx = sql.Tx
 
 func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
