@@ -27,18 +27,30 @@ func Traced(svc certadm.Service, observe func(Call)) certadm.Service {
 	if observe == nil {
 		return svc
 	}
-	return &tracedService{svc, tracer(observe)}
+	return &tracedService{svc, tracer{after: observe}}
 }
 
-type tracer func(Call)
+// tracer is told of calls. before can make one fail instead; tests do.
+type tracer struct {
+	before func(op string) error
+	after  func(Call)
+}
 
 // call times f and reports it. f may fill in what it learned.
 func (t tracer) call(op, arg string, f func(c *Call) error) error {
 	c := Call{Op: op, Argument: arg, Started: time.Now()}
-	err := f(&c)
+	var err error
+	if t.before != nil {
+		err = t.before(op)
+	}
+	if err == nil {
+		err = f(&c)
+	}
 	c.Duration = time.Since(c.Started)
 	c.Code = certadm.CodeOf(err)
-	t(c)
+	if t.after != nil {
+		t.after(c)
+	}
 	return err
 }
 
@@ -162,14 +174,19 @@ func (f *tracedFile) Size() int64 { return f.f.Size() }
 
 func (f *tracedFile) Read(p []byte) (n int, err error) {
 	// The end of a file is a successful call that returned nothing.
-	_ = f.t.call("CertSrvBackupRead", f.name, func(c *Call) error {
+	end := false
+	err = f.t.call("CertSrvBackupRead", f.name, func(c *Call) error {
+		var err error
 		n, err = f.f.Read(p)
 		c.Bytes = int64(n)
-		if errors.Is(err, io.EOF) {
+		if end = errors.Is(err, io.EOF); end {
 			return nil
 		}
 		return err
 	})
+	if err == nil && end {
+		err = io.EOF
+	}
 	return n, err
 }
 

@@ -30,9 +30,8 @@ func Copy(ctx context.Context, dst io.Writer, src io.Reader) (n int64, sum strin
 	}
 	h := sha256.New()
 	written, hashed := make(chan block, copyBuffers), make(chan *[]byte, copyBuffers)
-	done := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(hashed)
 		for b := range written {
 			h.Write((*b.buf)[:b.n])
 			hashed <- b.buf
@@ -41,9 +40,8 @@ func Copy(ctx context.Context, dst io.Writer, src io.Reader) (n int64, sum strin
 	used := 0
 	defer func() {
 		close(written)
-		<-done
-		for range used {
-			buffers.Put(<-hashed)
+		for buf := range hashed { // not the one that src or dst panicked with
+			buffers.Put(buf)
 		}
 		if err == nil {
 			sum = hex.EncodeToString(h.Sum(nil))
