@@ -111,7 +111,7 @@ func (cfg Config) checkTop(st *state, l logEntry) error {
 	}
 	switch {
 	case l.err != nil:
-		return bad(l.err.Error())
+		return bad(reason(l.err))
 	case l.Header.Signature != st.Signature:
 		return bad("it is a log of another database, under a number that this one will need")
 	case l.Generation > st.Open:
@@ -165,7 +165,7 @@ func (cfg Config) catchUp(ctx context.Context, st *state, logs []logEntry, throu
 			break
 		}
 		if l.err != nil {
-			return bad(l.Path, l.err.Error())
+			return bad(l.Path, reason(l.err))
 		}
 		if l.Header.Signature != st.Signature {
 			return bad(l.Path, "it is a log of another database")
@@ -182,9 +182,18 @@ func (cfg Config) catchUp(ctx context.Context, st *state, logs []logEntry, throu
 	_, err := replay(ctx, cfg.Database, paths, 0)
 	var le *LogError
 	if errors.As(err, &le) {
-		return bad(le.Path, err.Error())
+		return bad(le.Path, reason(le))
 	}
 	return err
+}
+
+// reason is what an error says of a file that is named elsewhere.
+func reason(err error) string {
+	var le *LogError
+	if errors.As(err, &le) {
+		return (&LogError{Kind: le.Kind, What: le.What}).Error()
+	}
+	return err.Error()
 }
 
 // removeWAL deletes a WAL that has nothing the logs do not have, and the shared memory
