@@ -307,6 +307,29 @@ func TestOpenLog(t *testing.T) {
 			t.Errorf("%s is %v", c.Serial, got[c.Serial])
 		}
 	}
+	// Damage in the middle of it costs what came after, and is said.
+	damaged := filepath.Join(t.TempDir(), "open-wal")
+	copyFile(t, database+"-wal", damaged)
+	fi, err := os.Stat(damaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flip("open-wal", int(fi.Size()/2))(t, filepath.Dir(damaged))
+	rep = drill(t, backup.DrillOptions{Source: src, OpenLog: damaged})
+	if rep.OK || rep.Database == nil || int(rep.Database.Signatures) > len(w.ca.Issued) || len(damageIn(rep.Findings, "open-wal")) == 0 {
+		t.Errorf("%+v %v", rep.Database, rep.Findings)
+	}
+	flip("open-wal", 100)(t, filepath.Dir(damaged)) // in the first commit: nothing is left of it
+	if rep = drill(t, backup.DrillOptions{Source: src, OpenLog: damaged}); rep.OK || len(damageIn(rep.Findings, "open-wal")) == 0 {
+		t.Errorf("%v", rep.Findings)
+	}
+	// An empty one is none at all.
+	if err := os.Truncate(damaged, 0); err != nil {
+		t.Fatal(err)
+	}
+	if rep = drill(t, backup.DrillOptions{Source: src, OpenLog: damaged}); !rep.OK || len(rep.Findings) != 1 || rep.Database.Generation != m.LastGeneration {
+		t.Errorf("%v", rep.Findings)
+	}
 	// Until a generation of the sets, it is not used.
 	rep = drill(t, backup.DrillOptions{Source: src, OpenLog: database + "-wal", Until: backup.Until{Generation: m.LastGeneration}})
 	if rep.Database.Generation != m.LastGeneration {

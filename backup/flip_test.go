@@ -150,7 +150,7 @@ func TestFlipWithoutManifest(t *testing.T) {
 	forgetManifests(t, dir)
 	want := protected(t, source(dir, "full"))
 	passed := 0
-	eachFlip(t, dir, 60, func(file string, at int) {
+	eachFlip(t, dir, 40, func(file string, at int) {
 		rep := verify(t, dir, "full", backup.LevelDatabase)
 		warned := false
 		for _, f := range rep.Findings {

@@ -98,7 +98,7 @@ func (z *materializer) salvage(ctx context.Context) error {
 	tmp := filepath.Join(m.Dir, "salvaged.log")
 	s, err := m.Engine.Salvage(ctx, z.o.OpenLog, last.Path, tmp)
 	if errors.Is(err, cadb.ErrNothingNew) {
-		z.x.found.Add(cadb.Finding{Severity: cadb.Note, Code: cadb.CodeUnchecked, File: z.o.OpenLog, Message: "adds nothing: it holds no more than the closed logs do"})
+		z.x.found.Add(cadb.Finding{Severity: cadb.Note, Code: cadb.CodeUnchecked, File: z.o.OpenLog, Message: err.Error()})
 		return nil
 	}
 	if err != nil {
@@ -128,7 +128,11 @@ func (z *materializer) salvage(ctx context.Context) error {
 	f.File.Name, f.File.Size, f.File.Source = filepath.Base(dst), size, z.o.OpenLog
 	m.Logs = append(m.Logs, MaterializedLog{info, f})
 	m.Salvage = &s
-	if s.TornFrames > 0 {
+	switch {
+	case s.DamagedAt > 0:
+		z.x.found.Add(cadb.Finding{Severity: cadb.Damage, Code: cadb.CodeHash, File: z.o.OpenLog, Where: fmt.Sprintf("page image %d", s.DamagedAt),
+			Message: "it is damaged, and what was committed after it is lost"})
+	case s.TornFrames > 0:
 		z.x.found.Add(cadb.Finding{Severity: cadb.Note, Code: cadb.CodeUnchecked, File: z.o.OpenLog,
 			Message: fmt.Sprintf("%d page images after the last commit belong to something that was never acknowledged", s.TornFrames)})
 	}

@@ -64,18 +64,18 @@ func (r *Recovery) proven(p proof) []Statement {
 	rep := &p.report
 	logs := len(r.Logs)
 	out := []Statement{
-		{"files", fmt.Sprintf("The database and %d logs (generations %s to %s) are whole: %s.", logs,
-			generation(r.Logs[0].Generation), generation(r.Logs[logs-1].Generation), r.wholeBy())},
+		{"files", fmt.Sprintf("The database and %s (%s) are whole: %s.", count(logs, "log"),
+			generations(r.Logs[0].Generation, r.Logs[logs-1].Generation), r.wholeBy())},
 		{"chain", fmt.Sprintf("The logs follow each other without a gap and belong to this database (signature %.16s…).", r.Target.Signature)},
 		{"recovery", fmt.Sprintf("The database recovers to generation %s, closed %s, and passes the engine's integrity check.",
 			generation(r.Target.Generation), when(r.Target.Closed))},
-		{"rows", fmt.Sprintf("It holds %d requests: %s.", rep.Requests, counts(rep.Dispositions))},
+		{"rows", fmt.Sprintf("It holds %s: %s.", count(rep.Requests, "request"), counts(rep.Dispositions))},
 	}
 	if rep.Damaged() {
 		return out
 	}
 	out = append(out, []Statement{
-		{"certificates", fmt.Sprintf("All %d certificates parse; serial number, dates, hash, subject, key and extensions agree with their rows; no serial number stands twice.", rep.Certificates)},
+		{"certificates", fmt.Sprintf("Every certificate parses (%d); serial number, dates, hash, subject, key and extensions agree with its row; no serial number stands twice.", rep.Certificates)},
 		{"signatures", fmt.Sprintf("%s issued and revoked certificates are signed by %s (certificate from %s).",
 			allOf(rep.Signatures, rep.Dispositions[schema.Issued]+rep.Dispositions[schema.Revoked]), rep.Issuer, p.caFrom)},
 	}...)
@@ -126,7 +126,7 @@ func (r *Recovery) notProven(p proof) []Statement {
 		{"later", fmt.Sprintf("That nothing is lost: what happened after %s, when the last log used was closed, is not in it.", when(r.Target.Closed))},
 	}
 	if r.Latest.Generation > r.Target.Generation {
-		out = append(out, Statement{"until", fmt.Sprintf("Generations %s to %s are in the set, and were left out.", generation(r.Target.Generation+1), generation(r.Latest.Generation))})
+		out = append(out, Statement{"until", fmt.Sprintf("What is in %s of the set: it was left out.", generations(r.Target.Generation+1, r.Latest.Generation))})
 	}
 	var missing []string
 	for _, part := range tip.Manifest.Completeness.Parts() {

@@ -81,11 +81,11 @@ func (j *restoreJob) plan() {
 		if i == 0 {
 			n = stepCopy
 			say(n, "%s (%d bytes) → %s", r.databaseLabel(), r.DatabaseFile.Size, j.places.Database)
-			say(stepRegister, "CertSrvRestoreRegister, logs %s to %s", generation(run.low), generation(run.high))
+			say(stepRegister, "CertSrvRestoreRegister, %s", generations(run.low, run.high))
 			say(stepComplete, "CertSrvRestoreRegisterComplete(S_OK)")
 		}
-		say(n, "%s: %d logs, generations %s to %s → %s", run.label, len(run.logs), generation(run.logs[0].Generation),
-			generation(run.logs[len(run.logs)-1].Generation), j.places.LogDir)
+		say(n, "%s: %s, %s → %s", run.label, count(len(run.logs), "log"),
+			generations(run.logs[0].Generation, run.logs[len(run.logs)-1].Generation), j.places.LogDir)
 	}
 	if len(j.runs) == 1 {
 		say(stepIncrementals, "there is none")
@@ -98,7 +98,7 @@ func (j *restoreJob) plan() {
 
 	j.rep.Next = append(j.rep.Next, "start the service: it recovers, and answers nobody before that is done")
 	if g := j.rep.Gap; g.Open() {
-		j.rep.Next = append(j.rep.Next, fmt.Sprintf("revoke the %d certificates again that the gap lists, or accept the gap; until then no CRL is published", len(g.Revoked)))
+		j.rep.Next = append(j.rep.Next, fmt.Sprintf("revoke again what the gap lists (%s), or accept the gap; until then no CRL is published", count(len(g.Revoked), "certificate")))
 	}
 	j.rep.Next = append(j.rep.Next, "take a full backup: sets from before the restore cannot be continued")
 }
@@ -130,7 +130,11 @@ func (j *restoreJob) planDynamic(ctx context.Context) error {
 		}
 		if err != nil {
 			c.what = fmt.Sprintf("not copied: %v", err)
-			j.rep.Findings = append(j.rep.Findings, cadb.Finding{Severity: cadb.Warning, Code: cadb.CodeNotComplete, File: j.rec.Label(f), Message: c.what})
+			sev := cadb.Warning
+			if errors.Is(err, errNotPublished) {
+				sev = cadb.Note
+			}
+			j.rep.Findings = append(j.rep.Findings, cadb.Finding{Severity: sev, Code: cadb.CodeNotComplete, File: j.rec.Label(f), Message: c.what})
 			j.dyn = append(j.dyn, c)
 			continue
 		}
@@ -150,12 +154,14 @@ func (j *restoreJob) planDynamic(ctx context.Context) error {
 	return nil
 }
 
+var errNotPublished = errors.New("only CRLs and CA certificates are put back; it stays in the set")
+
 // ours accepts CRLs that the target's CA certificate signed, and that
 // certificate itself.
 func (j *restoreJob) ours(f MaterializedFile) error {
 	ext := strings.ToLower(filepath.Ext(f.File.Name))
 	if ext != ".crl" && ext != ".crt" || !strings.EqualFold(filepath.Ext(f.File.Source), ext) {
-		return errors.New("only CRLs and CA certificates are put back; it stays in the set")
+		return errNotPublished
 	}
 	raw, err := durable.ReadFile(durable.OS, f.Path, maxSmall)
 	if err != nil {

@@ -305,7 +305,7 @@ func (v *verifier) statements(chain backupset.Chain) {
 		synthesized = synthesized || e.Manifest.Synthesized
 	}
 	if !damaged {
-		say(&v.rep.Proven, "inventory", "The %d sets of the chain and their %d files are there.", len(chain), files)
+		say(&v.rep.Proven, "inventory", "Every file of the chain is there: %s, %s.", count(len(chain), "set"), count(files, "file"))
 		if v.o.Level.reaches(LevelSealed) && !synthesized {
 			say(&v.rep.Proven, "sealed", "Every byte of every file has the SHA-256 that its manifest records.")
 		}

@@ -308,6 +308,17 @@ func copyTree(tb testing.TB, src, dst string) {
 	}
 }
 
+func copyFile(tb testing.TB, src, dst string) {
+	tb.Helper()
+	b, err := os.ReadFile(src)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(dst, b, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // standard is a chain that many tests start from: a full set, taken while
 // certificates were being issued, and two incremental ones. It is built once
 // and must be copied before it is changed.

@@ -89,6 +89,9 @@ type SalvageResult struct {
 	// TornFrames counts the page images after the last commit, of something that
 	// was never acknowledged to anyone.
 	TornFrames uint32 `json:"tornFrames"`
+	// DamagedAt is the number of the first bad page image if something that was
+	// acknowledged came after it, and is lost; 0 if nothing is.
+	DamagedAt uint32 `json:"damagedAt,omitempty"`
 }
 
 // EngineNamed returns the engine that a manifest names.

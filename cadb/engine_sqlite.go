@@ -87,13 +87,13 @@ func (sqliteEngine) Salvage(ctx context.Context, openLog, last, out string) (Sal
 		return SalvageResult{}, fmt.Errorf("%s: %w", last, err)
 	}
 	s, err := sqlitelog.Salvage(ctx, openLog, h, out)
-	if errors.Is(err, sqlitelog.ErrNotFound) {
-		return SalvageResult{}, fmt.Errorf("%s: %w", openLog, ErrNothingNew)
+	if errors.Is(err, sqlitelog.ErrNotFound) && s.DamagedAt == 0 {
+		return SalvageResult{}, fmt.Errorf("%w: %v", ErrNothingNew, err)
 	}
 	if err != nil {
 		return SalvageResult{}, err
 	}
-	return SalvageResult{Generation: s.Header.Generation, Through: s.Through, TornFrames: s.TornFrames}, nil
+	return SalvageResult{Generation: s.Header.Generation, Through: s.Through, TornFrames: s.TornFrames, DamagedAt: s.DamagedAt}, nil
 }
 
 // LogFindingCode is the code of the finding that an error of an Engine's
