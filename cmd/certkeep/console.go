@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/certkeep/certkeep/cmd/certkeep/internal/figures"
 )
 
 const programName = "certkeep"
@@ -183,60 +184,10 @@ func (s style) dim(t string) string   { return s.wrap("2", t) }
 func (s style) green(t string) string { return s.wrap("32", t) }
 func (s style) red(t string) string   { return s.wrap("31;1", t) }
 
-// count writes 1234567 as 1,234,567.
-func count[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
-	s := strconv.FormatInt(int64(n), 10)
-	sign := ""
-	if strings.HasPrefix(s, "-") {
-		sign, s = "-", s[1:]
-	}
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return sign + s
-}
-
-// plural is "1 log" or "3 logs".
-func plural[N ~int | ~int64 | ~uint32 | ~uint64](n N, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + many
-}
-
-// size writes a number of bytes in binary units.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return plural(n, "byte", "bytes")
-	}
-	f, suffix := float64(n)/unit, "KiB"
-	for _, s := range []string{"MiB", "GiB", "TiB"} {
-		if f < unit {
-			break
-		}
-		f, suffix = f/unit, s
-	}
-	if f < 10 {
-		return fmt.Sprintf("%.1f %s", f, suffix)
-	}
-	return fmt.Sprintf("%.0f %s", f, suffix)
-}
-
-// took writes a duration with the precision people care for.
-func took(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return fmt.Sprintf("%d µs", d.Microseconds())
-	case d < 10*time.Millisecond:
-		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	}
-	return d.Round(time.Second).String()
-}
+func count[N figures.Number](n N) string                    { return figures.Count(n) }
+func plural[N figures.Number](n N, one, many string) string { return figures.Plural(n, one, many) }
+func size(n int64) string                                   { return figures.Size(n) }
+func took(d time.Duration) string                           { return figures.Duration(d) }
 
 // stamp writes a time for people: UTC, to the second.
 func stamp(t time.Time) string {

@@ -91,19 +91,6 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
-func TestFigures(t *testing.T) {
-	for _, tt := range []struct{ got, want string }{
-		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(-1234567), "-1,234,567"}, {count(uint32(100000)), "100,000"},
-		{plural(1, "log", "logs"), "1 log"}, {plural(2000, "log", "logs"), "2,000 logs"},
-		{size(1), "1 byte"}, {size(1023), "1,023 bytes"}, {size(1536), "1.5 KiB"}, {size(200 << 20), "200 MiB"}, {size(5 << 40), "5.0 TiB"},
-		{took(12300), "12 µs"}, {took(1500 * time.Microsecond), "1.5 ms"}, {took(250 * time.Millisecond), "250 ms"}, {took(2500 * time.Millisecond), "2.5 s"}, {took(125 * time.Second), "2m5s"},
-	} {
-		if tt.got != tt.want {
-			t.Errorf("%q, want %q", tt.got, tt.want)
-		}
-	}
-}
-
 func TestStyle(t *testing.T) {
 	if got := style(false).red("x"); got != "x" {
 		t.Errorf("%q without colours", got)

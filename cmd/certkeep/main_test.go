@@ -28,6 +28,9 @@ func writeRequest(name string) error {
 }
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == childVerb { // the demo, run in the test's own process
+		os.Exit(mainStatus())
+	}
 	testscript.Main(m, map[string]func(){
 		programName: func() { os.Exit(mainStatus()) },
 	})
@@ -45,6 +48,7 @@ func TestScript(t *testing.T) {
 			for _, name := range []string{"CERTKEEP_USER", "CERTKEEP_PASSWORD_FILE", "CERTKEEP_REPOSITORY", "CERTKEEP_IDENTITY_FILE"} {
 				e.Setenv(name, "")
 			}
+			e.Values[servedKey{}] = &servedBox{}
 			return writeRequest(filepath.Join(e.WorkDir, "host.csr"))
 		},
 	})

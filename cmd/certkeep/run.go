@@ -86,11 +86,11 @@ across the network and Windows' own are for later versions.`,
 	describe(root, "certkeep demo", allExits...)
 	annotate(root, "environment", environmentHelp)
 	root.AddCommand(
-		newCACommand(c),
+		newDemoCommand(c), newCACommand(c),
 		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
 		newBackupCommand(c), newVerifyCommand(c), newDrillCommand(c), newRestoreCommand(c),
 		newCertsCommand(c),
-		newVersionCommand(c), newCompletionCommand(c),
+		newVersionCommand(c), newCompletionCommand(c), newDemoChildCommand(c),
 	)
 	root.AddCommand(laterVerbs(c)...)
 	root.SetHelpCommand(newHelpCommand(c, root))

@@ -18,10 +18,14 @@ import (
 
 // scriptCommands are the commands that the scripts have besides testscript's.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits":  cmdExits,
-	"helps":  cmdHelps,
-	"serial": cmdSerial,
-	"json":   cmdJSON,
+	"exits":     cmdExits,
+	"json":      cmdJSON,
+	"value":     cmdValue,
+	"helps":     cmdHelps,
+	"serve":     cmdServe,
+	"enrol":     cmdEnrol,
+	"terminate": cmdTerminate,
+	"flip":      cmdFlip,
 }
 
 // exits N COMMAND…: runs the command, which must end with exit code N.
@@ -44,14 +48,18 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// serial FILE NAME: sets NAME to the serial number in a JSON result.
-func cmdSerial(ts *testscript.TestScript, neg bool, args []string) {
-	var r struct{ Serial string }
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: serial FILE NAME")
+// value FILE PATH NAME: sets NAME to what stands at PATH in the JSON of FILE.
+func cmdValue(ts *testscript.TestScript, neg bool, args []string) {
+	var v any
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: value FILE PATH NAME")
 	}
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &r))
-	ts.Setenv(args[1], r.Serial)
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	v, ok := dig(v, strings.Split(args[1], "."))
+	if !ok {
+		ts.Fatalf("%s is absent", args[1])
+	}
+	ts.Setenv(args[2], fmt.Sprint(v))
 }
 
 // helps: the help of every verb has an example, exit codes and, if the verb

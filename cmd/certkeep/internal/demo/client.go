@@ -109,27 +109,14 @@ func (c *Client) check(answer []byte, key *ecdsa.PrivateKey) (*x509.Certificate,
 	return nil, errors.New("the answer holds no certificate for the key")
 }
 
-// Work enrols again and again until ctx ends or lost is closed, and tells acked
-// of each certificate. A failure after lost was closed is the one that was to be
-// expected: the authority is gone. The answer counts the requests that were in
-// flight then.
-func (c *Client) Work(ctx context.Context, worker int, lost <-chan struct{}, acked func(Entry)) (inFlight int, err error) {
+// Work enrols again and again and tells acked of each certificate, until a
+// request fails; began is when that one was sent.
+func (c *Client) Work(ctx context.Context, worker int, acked func(Entry)) (began time.Time, err error) {
 	for i := 1; ; i++ {
-		select {
-		case <-lost:
-			return 0, nil
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		default:
-		}
+		began = time.Now()
 		e, err := c.Enrol(ctx, fmt.Sprintf("%s-%d-%d.demo.test", c.Name, worker, i))
 		if err != nil {
-			select {
-			case <-lost:
-				return 1, nil
-			default:
-				return 0, err
-			}
+			return began, err
 		}
 		acked(e)
 	}

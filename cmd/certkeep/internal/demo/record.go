@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/certkeep/certkeep/cadb/schema"
 )
 
 // Entry is a certificate that a client received: what the authority has
@@ -25,17 +27,7 @@ type Entry struct {
 
 func entryOf(client string, cert *x509.Certificate) Entry {
 	sum := sha256.Sum256(cert.Raw)
-	return Entry{Client: client, Serial: SerialText(cert), SHA256: hex.EncodeToString(sum[:]), At: time.Now().UTC()}
-}
-
-// SerialText is the serial number as the database has it: lower-case hex with an
-// even number of digits.
-func SerialText(cert *x509.Certificate) string {
-	s := cert.SerialNumber.Text(16)
-	if len(s)%2 == 1 {
-		s = "0" + s
-	}
-	return s
+	return Entry{Client: client, Serial: schema.SerialText(cert.SerialNumber), SHA256: hex.EncodeToString(sum[:]), At: time.Now().UTC()}
 }
 
 // Record is a client's own file of what was acknowledged, outside the authority:
