@@ -70,6 +70,35 @@ func TestCopyFails(t *testing.T) {
 	}
 }
 
+// TestCopyPanics: a panic passes through; it does not hang.
+func TestCopyPanics(t *testing.T) {
+	for name, f := range map[string]func(){
+		"reading": func() {
+			reads := 0
+			_, _, _ = Copy(t.Context(), io.Discard, readerFunc(func(p []byte) (int, error) {
+				if reads++; reads == 7 {
+					panic("reading")
+				}
+				return len(p), nil
+			}))
+		},
+		"writing": func() { _, _, _ = Copy(t.Context(), panicWriter{}, bytes.NewReader(random(3*bufferSize))) },
+	} {
+		func() {
+			defer func() {
+				if r := recover(); r != name {
+					t.Errorf("%s: recovered %v", name, r)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+type panicWriter struct{}
+
+func (panicWriter) Write([]byte) (int, error) { panic("writing") }
+
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
