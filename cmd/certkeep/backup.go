@@ -55,6 +55,7 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 		RunE: c.do(func(ctx context.Context, args []string) error { return runBackup(ctx, c, args[0], o) }),
 	}
 	o.addFlags(cmd.Flags())
+	choices(cmd, "type", string(backup.Auto), string(backup.Full), string(backup.Incremental))
 	return describe(cmd, "certkeep backup ca:pki --folder backups/monday",
 		exitOK, exitFailed, exitUsage, exitPartly, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
 }
@@ -127,7 +128,7 @@ func (o *backupOptions) observer(c *console) func(backup.Call) {
 	}
 	return func(call backup.Call) {
 		if c.json {
-			c.print(traceLine{Call: call.Op, Argument: call.Argument, Result: fmt.Sprintf("0x%08X", uint32(call.Code)), //nolint:errcheck // the result's own printing fails likewise
+			c.line(traceLine{Call: call.Op, Argument: call.Argument, Result: fmt.Sprintf("0x%08X", uint32(call.Code)), //nolint:errcheck // the result's own printing fails likewise
 				Microseconds: call.Duration.Microseconds(), Bytes: call.Bytes, Items: call.Items})
 			return
 		}

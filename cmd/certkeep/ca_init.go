@@ -46,10 +46,7 @@ func (o *caInitOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.name, "name", "", "common `NAME` of the authority")
 	f.StringVar(&o.organization, "organization", "", "organization `O` in its name")
 	f.StringVar(&o.country, "country", "", "country `CC` in its name, two letters")
-	var kinds []string
-	for _, k := range authority.KeyAlgorithms() {
-		kinds = append(kinds, string(k))
-	}
+	kinds := texts(authority.KeyAlgorithms())
 	f.StringVar(&o.algorithm, "algorithm", kinds[0], "`KIND` of key: "+strings.Join(kinds, ", "))
 	f.Var(&o.valid, "valid", "how long the authority's certificate is valid: 10y, 90d, 12h")
 	f.IntVar(&o.pathLength, "path-length", 0, "how many authorities may stand below this one in a chain; -1: no limit")
@@ -80,6 +77,7 @@ restore --ca then brings its database back.`,
 		RunE: c.do(func(ctx context.Context, args []string) error { return runCAInit(ctx, c, args[0], o) }),
 	}
 	o.addFlags(cmd.Flags())
+	choices(cmd, "algorithm", texts(authority.KeyAlgorithms())...)
 	return describe(cmd, "certkeep ca init pki --name 'Example CA' --valid 15y", exitOK, exitFailed, exitUsage, exitSecret, exitInterrupted)
 }
 

@@ -62,6 +62,7 @@ When the authority wants an officer's approval the request stays pending, and
 		RunE: c.do(func(ctx context.Context, args []string) error { return runCAIssue(ctx, c, args[0], o) }),
 	}
 	o.addFlags(cmd.Flags())
+	choices(cmd, "profile", "default", "server", "client", "subca")
 	return describe(cmd, "certkeep ca issue pki --csr host.csr > host.pem",
 		exitOK, exitFailed, exitUsage, exitPartly, exitLocked, exitSecret, exitInterrupted)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,8 +24,19 @@ type caRevokeOptions struct {
 	dryRun bool
 }
 
+// reasons are the names of the reasons for which a certificate is revoked.
+var reasons = func() []string {
+	var names []string
+	for r := schema.Unspecified; r <= schema.AACompromise; r++ {
+		if r.Revokes() {
+			names = append(names, r.String())
+		}
+	}
+	return names
+}()
+
 func (o *caRevokeOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.reason, "reason", "unspecified", "reason `R` of RFC 5280: unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, cessationOfOperation, certificateHold, privilegeWithdrawn, aACompromise, or its number")
+	f.StringVar(&o.reason, "reason", reasons[0], "reason `R` of RFC 5280: "+strings.Join(reasons, ", ")+", or its number")
 	f.BoolVar(&o.unhold, "unhold", false, "take a certificate off hold; every other revocation is for good")
 	o.secret.addFlags(f, "the key's passphrase")
 	f.BoolVar(&o.dryRun, "dry-run", false, "look the certificate up and revoke nothing")
@@ -39,6 +51,7 @@ func newCARevokeCommand(c *console) *cobra.Command {
 		RunE:  c.do(func(ctx context.Context, args []string) error { return runCARevoke(ctx, c, args[0], args[1], o) }),
 	}
 	o.addFlags(cmd.Flags())
+	choices(cmd, "reason", reasons...)
 	return describe(cmd, "certkeep ca revoke pki 5f01a2 --reason keyCompromise", exitOK, exitFailed, exitUsage, exitLocked, exitSecret, exitInterrupted)
 }
 

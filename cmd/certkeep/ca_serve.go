@@ -125,7 +125,7 @@ func runCAServe(ctx context.Context, c *console, dir string, o caServeOptions) e
 // line is data.
 func announce(c *console, r caServeResult) error {
 	if c.json {
-		return c.print(r)
+		return c.line(r)
 	}
 	c.say("%s is being served (process %d)", r.Authority, r.PID)
 	if r.EST != "" {

@@ -64,6 +64,7 @@ func newCAUserAddCommand(c *console) *cobra.Command {
 		RunE:  c.do(func(ctx context.Context, args []string) error { return runCAUserAdd(ctx, c, args[0], args[1], o) }),
 	}
 	o.addFlags(cmd.Flags())
+	choices(cmd, "role", account.AllRoles.Names()...)
 	return describe(cmd, "certkeep ca user add pki web01 --role enroll --password-file web01.password",
 		exitOK, exitFailed, exitUsage, exitSecret, exitInterrupted)
 }
@@ -132,7 +133,7 @@ func runCAUserList(ctx context.Context, c *console, dir string) error {
 	rows := [][]string{{"NAME", "ROLES", "SINCE"}}
 	for _, a := range list {
 		if c.json {
-			if err := c.print(caUserResult{Name: a.Name, Roles: a.Roles.Names(), Created: a.Created}); err != nil {
+			if err := c.line(caUserResult{Name: a.Name, Roles: a.Roles.Names(), Created: a.Created}); err != nil {
 				return err
 			}
 		}

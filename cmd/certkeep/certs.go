@@ -56,6 +56,11 @@ With --json it prints a JSON object a line.`,
 		RunE: c.do(func(ctx context.Context, _ []string) error { return runCerts(ctx, c, o) }),
 	}
 	o.addFlags(cmd.Flags())
+	var dispositions []string
+	for _, d := range schema.Dispositions {
+		dispositions = append(dispositions, d.String())
+	}
+	choices(cmd, "disposition", dispositions...)
 	return describe(cmd, "certkeep certs --folder backups --disposition revoked --csv",
 		exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
 }
@@ -165,9 +170,7 @@ func printRequests(ctx context.Context, c *console, o certsOptions, db *cadb.DB,
 	requests := db.Requests(ctx, filter)
 	switch {
 	case c.json:
-		n, err := cadb.WriteJSON(c.stdout, requests, o.raw)
-		c.printed = n > 0 && err == nil
-		return n, err
+		return cadb.WriteJSON(c.stdout, requests, o.raw)
 	case o.csv:
 		return cadb.WriteCSV(c.stdout, requests)
 	case o.pem:
@@ -209,7 +212,7 @@ func printCRLs(ctx context.Context, c *console, o certsOptions, db *cadb.DB) (in
 		}
 		switch {
 		case c.json:
-			if err := c.print(crl.Record(o.raw)); err != nil {
+			if err := c.line(crl.Record(o.raw)); err != nil {
 				return n, err
 			}
 		case o.pem:

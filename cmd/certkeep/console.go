@@ -75,14 +75,21 @@ func (t *talkWriter) redirect(w io.Writer) {
 	t.above = w
 }
 
-// print writes one JSON object and a newline to stdout, with "schema": 1 as its
-// first member.
+// print writes a verb's result, one JSON object, to stdout. A failure after it is
+// reported on stderr alone: the object has the findings.
 func (c *console) print(v any) error {
+	err := c.line(v)
+	c.printed = err == nil
+	return err
+}
+
+// line writes one object of a stream, and a newline. A failure after it is one
+// more line.
+func (c *console) line(v any) error {
 	b, err := encodeObject(v)
 	if err != nil {
 		return err
 	}
-	c.printed = true
 	_, err = c.stdout.Write(b)
 	return err
 }
@@ -127,7 +134,7 @@ func (c *console) result(v any, human func(w io.Writer) error) error {
 // say prints a line of talk on stderr; --quiet and --json leave it out.
 func (c *console) say(format string, args ...any) {
 	if !c.quiet && !c.json {
-		fmt.Fprintln(c.stderr, oneLine(fmt.Sprintf(format, args...)))
+		fmt.Fprintln(c.stderr, inert(fmt.Sprintf(format, args...)))
 	}
 }
 

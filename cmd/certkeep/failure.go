@@ -269,13 +269,15 @@ func (c *console) report(ctx context.Context, err error) int {
 	return exit
 }
 
-// oneLine keeps a message on one line, so that stderr stays line by line, and
-// free of control characters that a hostile file name could carry.
-func oneLine(s string) string {
-	s = strings.TrimSpace(s)
+// oneLine keeps a message on one line, so that stderr stays line by line.
+func oneLine(s string) string { return inert(strings.TrimSpace(s)) }
+
+// inert takes line ends and control characters out of a text that may come from
+// elsewhere: a hostile file name must not steer the terminal.
+func inert(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\r' || r == '\t':
+		case r == '\r' || r == '\t':
 			return ' '
 		case r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0):
 			return '?'

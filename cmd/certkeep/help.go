@@ -52,6 +52,14 @@ func annotate(cmd *cobra.Command, key, value string) {
 	cmd.Annotations[key] = value
 }
 
+// choices completes the values of a flag in the shell.
+func choices(cmd *cobra.Command, flag string, values ...string) {
+	// The error tells of a flag that does not exist, which a test would see.
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err)
+	}
+}
+
 // allExits is the whole table, for the help of certkeep itself.
 var allExits = []int{exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitLocked, exitSecret, exitUnreachable, exitTooOld, exitInterrupted}
 

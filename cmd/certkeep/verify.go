@@ -24,11 +24,7 @@ type verifyOptions struct {
 
 func (o *verifyOptions) addFlags(f *pflag.FlagSet) {
 	o.setOptions.addFlags(f, "verify the newest chain of sets in `DIR`, or the one that ends in the set DIR")
-	var levels []string
-	for _, l := range backup.Levels {
-		levels = append(levels, string(l))
-	}
-	f.StringVar(&o.level, "level", string(backup.LevelDatabase), "how deep: `LEVEL` is "+strings.Join(levels, ", "))
+	f.StringVar(&o.level, "level", string(backup.LevelDatabase), "how deep: `LEVEL` is "+strings.Join(texts(backup.Levels), ", "))
 	f.StringVar(&o.caCertificate, "ca-certificate", "", "the authority's certificate in `FILE`, in place of the one that the manifest names")
 }
 
@@ -48,7 +44,17 @@ func newVerifyCommand(c *console) *cobra.Command {
 		RunE: c.do(func(ctx context.Context, _ []string) error { return runVerify(ctx, c, o) }),
 	}
 	o.addFlags(cmd.Flags())
+	choices(cmd, "level", texts(backup.Levels)...)
 	return describe(cmd, "certkeep verify --folder backups", exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
+}
+
+// texts turns names of a type of their own into strings.
+func texts[S ~string](names []S) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = string(n)
+	}
+	return out
 }
 
 func runVerify(ctx context.Context, c *console, o verifyOptions) error {
