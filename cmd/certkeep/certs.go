@@ -128,16 +128,12 @@ func runCerts(ctx context.Context, c *console, o certsOptions) error {
 		}
 		return errors.Join(readDatabase(ctx, c, o, filter, db), db.Close())
 	}
-	until, err := o.parseUntil()
-	if err != nil {
-		return err
-	}
-	source, err := o.source(ctx)
+	chain, err := o.chain(ctx)
 	if err != nil {
 		return err
 	}
 	m := c.progress()
-	r, err := backup.Recover(ctx, backup.RecoverOptions{Source: source, Until: until, OpenLog: o.openLog, MoreLogs: o.moreLogs, Progress: m.job})
+	r, err := backup.Recover(ctx, backup.RecoverOptions{Source: chain.Source, Until: chain.until, OpenLog: o.openLog, MoreLogs: chain.logs, Progress: m.job})
 	m.Close()
 	if err != nil {
 		return err

@@ -44,11 +44,7 @@ newest CRL. It says what was proven and what was not.`,
 }
 
 func runDrill(ctx context.Context, c *console, o drillOptions) error {
-	until, err := o.parseUntil()
-	if err != nil {
-		return err
-	}
-	source, err := o.source(ctx)
+	chain, err := o.chain(ctx)
 	if err != nil {
 		return err
 	}
@@ -57,7 +53,7 @@ func runDrill(ctx context.Context, c *console, o drillOptions) error {
 		return err
 	}
 	m := c.progress()
-	r, err := backup.Drill(ctx, backup.DrillOptions{Source: source, Until: until, OpenLog: o.openLog, MoreLogs: o.moreLogs,
+	r, err := backup.Drill(ctx, backup.DrillOptions{Source: chain.Source, Until: chain.until, OpenLog: o.openLog, MoreLogs: chain.logs,
 		CACertificate: certificate, Scratch: o.scratch, Keep: o.keep, Progress: m.job})
 	m.Close()
 	if err != nil {

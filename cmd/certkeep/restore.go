@@ -81,21 +81,17 @@ func runRestore(ctx context.Context, c *console, o restoreOptions) error {
 	case o.ca != "" && o.force:
 		return usagef("--force belongs to --to")
 	}
-	until, err := o.parseUntil()
-	if err != nil {
-		return err
-	}
-	source, err := o.source(ctx)
+	chain, err := o.chain(ctx)
 	if err != nil {
 		return err
 	}
 	if o.to != "" {
-		return runMerge(ctx, c, o, source, until)
+		return runMerge(ctx, c, o, chain)
 	}
-	return runRestoreCA(ctx, c, o, source, until)
+	return runRestoreCA(ctx, c, o, chain)
 }
 
-func runRestoreCA(ctx context.Context, c *console, o restoreOptions, source backup.Source, until backup.Until) (err error) {
+func runRestoreCA(ctx context.Context, c *console, o restoreOptions, chain chain) (err error) {
 	a := connect.Address{Scheme: connect.CA, Dir: o.ca}
 	conn, err := a.Open(ctx, connect.Options{Stopped: true})
 	if err != nil {
@@ -111,7 +107,7 @@ func runRestoreCA(ctx context.Context, c *console, o restoreOptions, source back
 		return err
 	}
 	m := c.progress()
-	r, err := backup.Restore(ctx, backup.RestoreOptions{Source: source, Until: until, OpenLog: o.openLog, MoreLogs: o.moreLogs,
+	r, err := backup.Restore(ctx, backup.RestoreOptions{Source: chain.Source, Until: chain.until, OpenLog: o.openLog, MoreLogs: chain.logs,
 		Target: target, CRLs: crls, AcceptGap: o.acceptGap, PlanOnly: o.plan, Scratch: o.scratch, Progress: m.job})
 	m.Close()
 	if err != nil {
@@ -188,13 +184,13 @@ func printGap(w io.Writer, g *backup.Gap) (err error) {
 }
 
 // runMerge is --to: one full set in a folder.
-func runMerge(ctx context.Context, c *console, o restoreOptions, source backup.Source, until backup.Until) error {
+func runMerge(ctx context.Context, c *console, o restoreOptions, chain chain) error {
 	store, name, err := destination(o.to)
 	if err != nil {
 		return err
 	}
 	m := c.progress()
-	r, err := backup.Merge(ctx, backup.MergeOptions{Source: source, Until: until, OpenLog: o.openLog, MoreLogs: o.moreLogs,
+	r, err := backup.Merge(ctx, backup.MergeOptions{Source: chain.Source, Until: chain.until, OpenLog: o.openLog, MoreLogs: chain.logs,
 		To: store, Name: name, Force: o.force, PlanOnly: o.plan, Tool: backup.ToolName(versionOf().Version), Scratch: o.scratch, Progress: m.job})
 	m.Close()
 	if err != nil {
