@@ -133,7 +133,7 @@ func (c *Config) check() error {
 		return fmt.Errorf("schema %d is not known here (1 is)", c.Schema)
 	case c.Name == "" || len(c.Name) > 256:
 		return errors.New("name: 1 to 256 bytes are needed")
-	case c.SanitizedName == "" || len(c.SanitizedName) > 200 || c.SanitizedName != filepath.Base(c.SanitizedName):
+	case len(c.SanitizedName) > 200 || !isFileName(c.SanitizedName):
 		return fmt.Errorf("sanitized_name %.40q cannot be a file name", c.SanitizedName)
 	case !validHost(c.Host):
 		return fmt.Errorf("host %.40q is no machine name", c.Host)
@@ -145,6 +145,11 @@ func (c *Config) check() error {
 		return errors.New("generation_size must not be negative")
 	}
 	return checkDatabaseName(c.Database)
+}
+
+func isFileName(s string) bool {
+	parts, err := splitRelative(s, "/")
+	return err == nil && len(parts) == 1
 }
 
 // validHost accepts what may stand between the backslashes of a UNC name.

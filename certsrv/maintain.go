@@ -30,6 +30,9 @@ func (r *run) maintain() {
 		case <-s.clock.After(wait):
 		case <-r.rolled:
 			r.circulate()
+			if s.circulated != nil {
+				s.circulated()
+			}
 		case <-r.quit:
 			return
 		}

@@ -105,6 +105,9 @@ type Server struct {
 
 	// fail makes a test's crash happen at a named step; nil outside tests.
 	fail func(step string) error
+
+	// circulated tells a test that a closed generation was dealt with.
+	circulated func()
 }
 
 // New opens the authority in dir, which [Init] made; the service is stopped. The
