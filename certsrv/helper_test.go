@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"os"
@@ -195,4 +196,10 @@ func wantCode(t testing.TB, err error, want certadm.HRESULT, what string) {
 	if got := certadm.CodeOf(err); err == nil || got != want {
 		t.Errorf("%s: %v, want %v", what, err, want)
 	}
+}
+
+// newCSRText is newCSR as text that can be handed to another process.
+func newCSRText(t testing.TB, name string) string {
+	t.Helper()
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: newCSR(t, name)}))
 }
