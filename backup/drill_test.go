@@ -361,6 +361,17 @@ func TestOpenLog(t *testing.T) {
 		t.Errorf("a damaged log from outside: %v", rep.Findings)
 	}
 
+	// Nor is a closed log of another database, though it has the right number.
+	stranger := newWorld(t, 1)
+	for stranger.roll() < m.LastGeneration+1 {
+		stranger.issue(1)
+	}
+	_, strange := stranger.crash(t.TempDir())
+	path := filepath.Join(strange, logName(m.LastGeneration+1))
+	if rep := drill(t, backup.DrillOptions{Source: src, MoreLogs: []string{path}}); rep.OK || len(damageIn(rep.Findings, path)) == 0 {
+		t.Errorf("a foreign log from outside: %v", rep.Findings)
+	}
+
 	// An open log of another authority is not taken.
 	other := newWorld(t, 1)
 	other.issue(1)

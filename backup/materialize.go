@@ -88,7 +88,7 @@ type MaterializedLog struct {
 // Label is what messages call a file.
 func (m *Materialized) Label(f MaterializedFile) string {
 	if f.Set < 0 {
-		return f.Path
+		return f.File.Source
 	}
 	return fileLabel(m.Chain[f.Set], f.File)
 }

@@ -163,7 +163,10 @@ func TestRestoreRefuses(t *testing.T) {
 		hint   string
 	}{
 		{"online", func(f *fakeTarget, _ *backup.RestoreOptions) { f.online = true }, certadm.ErrorSharingViolation, ""},
-		{"another authority", func(f *fakeTarget, _ *backup.RestoreOptions) { f.id.Certificate = other.Cert.Raw }, backup.ErrOtherAuthority, "key and certificate"},
+		{"another authority", func(f *fakeTarget, o *backup.RestoreOptions) {
+			f.id.Certificate = other.Cert.Raw
+			o.Scratch = "/no/such/directory" // the manifest is enough to know
+		}, backup.ErrOtherAuthority, "key and certificate"},
 		{"another authority, no manifest", func(f *fakeTarget, _ *backup.RestoreOptions) {
 			f.id.Certificate = other.Cert.Raw
 			forgetManifests(t, dir)
@@ -296,6 +299,24 @@ func TestRestoreSetChanges(t *testing.T) {
 	}
 }
 
+// Something that was not set aside is not overwritten.
+func TestRestoreOverwritesNothing(t *testing.T) {
+	s, dir := standardChain(t)
+	target := newTarget(t, s.ca.Cert.Raw)
+	target.setAsideNothing = true
+	old := filepath.Join(target.dir, "log", logName(s.gens[0][0]))
+	if err := os.WriteFile(old, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := backup.Restore(t.Context(), restoreOptions(t, dir, "full", target))
+	if err == nil || !strings.Contains(err.Error(), "in the way") {
+		t.Errorf("%v", err)
+	}
+	if b, _ := os.ReadFile(old); string(b) != "precious" {
+		t.Errorf("overwritten: %q", b)
+	}
+}
+
 func TestRestoreThroughFile(t *testing.T) {
 	s, dir := standardChain(t)
 	target := newTarget(t, s.ca.Cert.Raw)
@@ -422,11 +443,31 @@ func TestMerge(t *testing.T) {
 	if _, err := backup.Merge(t.Context(), opts()); !errors.Is(err, certadm.ErrorDirNotEmpty) && !errors.Is(err, backupset.ErrExists) {
 		t.Errorf("overwrote a set: %v", err)
 	}
-	// A folder cannot say "not so far".
 	o := opts()
+	o.Name, o.To = "changed", &hookedStore{store, func() { flip("full/"+dataBase+"/"+dbName, 5000)(t, dir) }}
+	if _, err := backup.Merge(t.Context(), o); !errors.Is(err, backupset.ErrDamaged) {
+		t.Errorf("merged what was not verified: %v", err)
+	}
+	flip("full/"+dataBase+"/"+dbName, 5000)(t, dir)
+	if _, err := os.Stat(filepath.Join(out, "changed")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a part of it is left: %v", err)
+	}
+	// A folder cannot say "not so far".
+	o = opts()
 	o.Name, o.Until.Generation = "early", s.least
 	var te *backup.TargetError
 	if _, err := backup.Merge(t.Context(), o); s.least < s.gens[0][1] && !errors.As(err, &te) {
 		t.Errorf("%v", err)
 	}
+}
+
+// hookedStore calls f when a set is begun.
+type hookedStore struct {
+	backupset.Store
+	f func()
+}
+
+func (s *hookedStore) Create(ctx context.Context, o backupset.CreateOptions) (backupset.Writer, error) {
+	s.f()
+	return s.Store.Create(ctx, o)
 }

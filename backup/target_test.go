@@ -30,6 +30,8 @@ type fakeTarget struct {
 	state  string // as restore.json of a real one: "", registered, complete
 	gap    *backup.Gap
 	ended  int
+
+	setAsideNothing bool
 }
 
 func newTarget(tb testing.TB, cert []byte) *fakeTarget {
@@ -84,6 +86,9 @@ func (t *fakeTarget) SetAside(context.Context) (backup.Displaced, error) {
 		return d, err
 	}
 	for _, sub := range []string{"database", "log"} {
+		if t.setAsideNothing {
+			break
+		}
 		entries, err := os.ReadDir(filepath.Join(t.dir, sub))
 		if err != nil {
 			return d, err

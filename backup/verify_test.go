@@ -15,6 +15,7 @@ import (
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
+	"github.com/certkeep/certkeep/cadb/cadbtest"
 	"github.com/certkeep/certkeep/cadb/schema"
 	"github.com/certkeep/certkeep/folder"
 )
@@ -262,6 +263,9 @@ func TestVerifyFinds(t *testing.T) {
 				if !slices.ContainsFunc(found, func(f cadb.Finding) bool { return withManifest || c.code == "" || f.Code == c.code }) {
 					t.Errorf("no finding of %q names %q: %v", c.code, c.file, rep.Findings)
 				}
+				if !withManifest && strings.Contains(c.name, "log") && verify(t, dir, "inc2", backup.LevelContent).OK {
+					t.Error("not found at level content")
+				}
 				if withManifest {
 					for _, l := range []backup.Level{backup.LevelSealed, backup.LevelContent} {
 						if verify(t, dir, "inc2", l).OK {
@@ -297,6 +301,95 @@ func TestVerifyForeignLog(t *testing.T) {
 	rep := verify(t, dir, "full", backup.LevelDatabase)
 	if rep.OK || len(damageIn(rep.Findings, logName(g))) == 0 {
 		t.Errorf("a foreign log passes: %v", rep.Findings)
+	}
+}
+
+// Each set is in order, and they do not belong together.
+func TestVerifyForeignSet(t *testing.T) {
+	s, dir := standardChain(t)
+	forgetManifests(t, dir)
+	other := newWorld(t, 1)
+	for other.roll() < s.gens[0][1] {
+		other.issue(1)
+	}
+	other.full("full", nil)
+	other.issue(1)
+	for other.last.LastGeneration < s.gens[2][1] {
+		other.issue(1)
+		other.incremental("inc"+other.last.ID, 0)
+	}
+	forgetManifests(t, other.sets())
+	data := filepath.Join(dir, "inc1", dataBase)
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for g := s.gens[1][0]; g <= s.gens[1][1]; g++ {
+		f, _, err := other.db.OpenLog(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(data, logName(g)), raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rep := verify(t, dir, "inc1", backup.LevelContent)
+	if len(damageIn(rep.Findings, "inc1/"+dataBase+"/"+logName(s.gens[1][0]))) == 0 {
+		t.Errorf("%v", rep.Findings)
+	}
+}
+
+// A manifest that says less than the logs do about how far a restore must go.
+func TestVerifyEarliestTarget(t *testing.T) {
+	w := newWorld(t, 1)
+	w.lie = func(m *backupset.Manifest) {
+		if m.EarliestTarget < m.LastGeneration {
+			m.EarliestTarget++
+		} else {
+			m.EarliestTarget--
+		}
+	}
+	w.full("full", func() {
+		w.issue(1)
+		w.roll()
+		w.issue(1)
+	})
+	rep := verify(t, w.sets(), "full", backup.LevelContent)
+	if rep.OK || !slices.ContainsFunc(rep.Findings, func(f cadb.Finding) bool { return f.Code == cadb.CodeMismatch }) {
+		t.Errorf("%v", rep.Findings)
+	}
+	if _, err := backup.Recover(t.Context(), backup.RecoverOptions{Source: source(w.sets(), "full"), Scratch: t.TempDir()}); !errors.Is(err, backupset.ErrDamaged) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A set that was put together with a CRL of somebody else in it.
+func TestVerifyForgedCRL(t *testing.T) {
+	w := newWorld(t, 1)
+	forger := cadbtest.New(t, caName)
+	var err error
+	if w.crl, err = forger.CRL(); err != nil {
+		t.Fatal(err)
+	}
+	w.full("full", nil)
+	rep := verify(t, w.sets(), "full", backup.LevelContent)
+	if rep.OK || len(damageIn(rep.Findings, crlName)) != 1 {
+		t.Errorf("%v", rep.Findings)
+	}
+	// It is not put back either.
+	target := newTarget(t, w.ca.Cert.Raw)
+	if _, err := backup.Restore(t.Context(), restoreOptions(t, w.sets(), "full", target)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(target.dir, "published", crlName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a forged CRL was published: %v", err)
 	}
 }
 

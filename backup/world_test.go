@@ -45,6 +45,7 @@ type world struct {
 	store *folder.Store
 	last  *backupset.Manifest
 	crl   []byte
+	lie   func(*backupset.Manifest) // changes a manifest before it is written
 }
 
 func newWorld(tb testing.TB, certificates int) *world {
@@ -273,6 +274,9 @@ func (s *taking) finish(first, last uint32) *backupset.Manifest {
 		s.m.DynamicFiles = append(s.m.DynamicFiles, backupset.DynamicFile{Source: source, File: name})
 	}
 	s.m.End = time.Now()
+	if s.w.lie != nil {
+		s.w.lie(s.m)
+	}
 	if err := s.wr.Commit(ctx, s.m); err != nil {
 		s.w.tb.Fatal(err)
 	}
@@ -325,8 +329,7 @@ func copyFile(tb testing.TB, src, dst string) {
 type standard struct {
 	sets   string // directory with "full", "inc1", "inc2"
 	ca     *cadbtest.Authority
-	serial []string // of the certificates as of the end of each set
-	counts [3]int   // certificates issued as of the end of each set
+	counts [3]int // certificates issued as of the end of each set
 	gens   [3][2]uint32
 	least  uint32
 }

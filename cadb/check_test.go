@@ -2,6 +2,10 @@ package cadb_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
 	"path/filepath"
 	"slices"
@@ -218,6 +222,46 @@ func TestCheckForgedCRL(t *testing.T) {
 	}
 	if !slices.ContainsFunc(r.Findings, func(f cadb.Finding) bool { return f.Code == cadb.CodeSignature && f.Severity == cadb.Damage }) {
 		t.Errorf("a CRL signed by somebody else passes: %v", r.Findings)
+	}
+}
+
+// A request that its own key did not sign, and one for another key.
+func TestCheckRequest(t *testing.T) {
+	a := cadbtest.New(t, "Test CA")
+	path := filepath.Join(t.TempDir(), "x.db")
+	cadbtest.File(t, path, a, 3)
+	var raw []byte
+	db, err := cadb.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range db.Requests(t.Context(), cadb.Filter{FromID: 3, ToID: 3}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = r.RawRequest
+	}
+	db.Close()
+	raw[len(raw)-1] ^= 1
+	exec(t, path, "UPDATE Requests SET RawRequest = ? WHERE RequestID = 3", raw)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, path, "UPDATE Requests SET RawRequest = ? WHERE RequestID = 4", other)
+	r, err := cadb.Check(t.Context(), open(t, path), a.Cert)
+	if err != nil || len(r.Findings) != 2 || r.RequestSignatures != 5 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	if f := r.Findings[0]; f.Code != cadb.CodeSignature || !strings.HasPrefix(f.Where, "request 3, Requests.RawRequest") {
+		t.Errorf("%+v", f)
+	}
+	if f := r.Findings[1]; f.Code != cadb.CodeMismatch || !strings.HasPrefix(f.Where, "request 4, Requests.RawRequest") {
+		t.Errorf("%+v", f)
 	}
 }
 
