@@ -3,6 +3,7 @@ package backup_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -24,13 +25,10 @@ func smallSet(tb testing.TB) string {
 	return dir
 }
 
-// offsets are the bytes of a file to flip: all of them when there is time for
-// it, otherwise some, from a start that differs from run to run.
-func offsets(tb testing.TB, size, some int, rng *rand.Rand) []int {
-	step := 1
-	if os.Getenv("CERTKEEP_TEST_HEAVY") != "1" {
-		step = max(1, size/some)
-	}
+// offsets are the bytes of a file to flip: about as many as asked for, from a
+// start that differs from run to run.
+func offsets(size, some int, rng *rand.Rand) []int {
+	step := max(1, size/some)
 	var out []int
 	for at := rng.IntN(step); at < size; at += step {
 		out = append(out, at)
@@ -40,14 +38,18 @@ func offsets(tb testing.TB, size, some int, rng *rand.Rand) []int {
 
 func seeded(tb testing.TB) *rand.Rand {
 	seed := rand.Uint64()
-	tb.Logf("seed %d; CERTKEEP_TEST_HEAVY=1 flips every byte", seed)
+	tb.Logf("seed %d; CERTKEEP_TEST_HEAVY=1 flips more bytes", seed)
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
-// eachFlip calls try with one byte of one file after another changed.
-func eachFlip(t *testing.T, dir string, some int, try func(file string, at int)) {
+// eachFlip calls try with one byte of one file after another changed: some bytes
+// of each, or, where there is time for it, many.
+func eachFlip(t *testing.T, dir string, some, many int, try func(file string, at int)) {
 	t.Helper()
 	rng := seeded(t)
+	if os.Getenv("CERTKEEP_TEST_HEAVY") == "1" {
+		some = many
+	}
 	n := 0
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -66,7 +68,7 @@ func eachFlip(t *testing.T, dir string, some int, try func(file string, at int))
 		if err != nil {
 			return err
 		}
-		for _, at := range offsets(t, len(whole), some, rng) {
+		for _, at := range offsets(len(whole), some, rng) {
 			flipped := whole[at] ^ byte(1<<rng.IntN(8))
 			if _, err := f.WriteAt([]byte{flipped}, int64(at)); err != nil {
 				return err
@@ -89,7 +91,7 @@ func eachFlip(t *testing.T, dir string, some int, try func(file string, at int))
 // the file.
 func TestFlipWithManifest(t *testing.T) {
 	dir := smallSet(t)
-	eachFlip(t, dir, 40, func(file string, at int) {
+	eachFlip(t, dir, 40, math.MaxInt, func(file string, at int) {
 		rep := verify(t, dir, "full", backup.LevelSealed)
 		name := filepath.Base(file)
 		if name == manifest || name == receipt {
@@ -150,7 +152,7 @@ func TestFlipWithoutManifest(t *testing.T) {
 	forgetManifests(t, dir)
 	want := protected(t, source(dir, "full"))
 	passed := 0
-	eachFlip(t, dir, 40, func(file string, at int) {
+	eachFlip(t, dir, 40, 6000, func(file string, at int) {
 		rep := verify(t, dir, "full", backup.LevelDatabase)
 		warned := false
 		for _, f := range rep.Findings {
