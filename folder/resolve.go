@@ -34,7 +34,8 @@ func Split(path string, o Options) (*Store, string, error) {
 
 // Resolve finds out what a path to be read is: a set, and then name is what the
 // Store calls it; or a directory that holds sets, and then name is empty. The
-// Store of a set also holds the sets beside it, which may be its parents.
+// Store of a set also holds the sets beside it, which may be its parents. A set
+// that is damaged is one all the same.
 //
 // Where there is no backup the error is a *certadm.Error with
 // ErrorFileNotFound, as certutil has it, and an ErrNotFound.
@@ -49,10 +50,10 @@ func Resolve(ctx context.Context, path string) (s *Store, name string, err error
 		return nil, "", err
 	}
 	_, err = s.load(name)
-	if err == nil {
-		return s, name, nil
-	}
-	if !errors.Is(err, errNoSet) {
+	switch {
+	case err == nil, errors.Is(err, backupset.ErrDamaged), errors.Is(err, backupset.ErrNewer):
+		return s, name, nil // what is wrong with it, its reader will say
+	case !errors.Is(err, errNoSet):
 		return nil, "", err
 	}
 	collection := Root(s.path(name), Options{})

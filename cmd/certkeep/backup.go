@@ -60,18 +60,6 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 		exitOK, exitFailed, exitUsage, exitPartly, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
 }
 
-// destination is where a set goes: the Store of its directory, and its name.
-func destination(dir string) (*folder.Store, string, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, "", err
-	}
-	if filepath.Dir(abs) == abs {
-		return nil, "", usagef("--folder %s: a set is a directory in another one", dir)
-	}
-	return folder.Root(filepath.Dir(abs), folder.Options{}), filepath.Base(abs), nil
-}
-
 func runBackup(ctx context.Context, c *console, server string, o backupOptions) error {
 	if err := o.check(); err != nil {
 		return err
@@ -82,7 +70,7 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions) 
 	default:
 		return usagef("--type is auto, full or incremental, not %q", o.kind)
 	}
-	store, name, err := destination(o.folder)
+	store, name, err := folder.Split(o.folder, folder.Options{})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/folder"
 )
 
 type restoreOptions struct {
@@ -185,7 +186,7 @@ func printGap(w io.Writer, g *backup.Gap) (err error) {
 
 // runMerge is --to: one full set in a folder.
 func runMerge(ctx context.Context, c *console, o restoreOptions, chain chain) error {
-	store, name, err := destination(o.to)
+	store, name, err := folder.Split(o.to, folder.Options{})
 	if err != nil {
 		return err
 	}

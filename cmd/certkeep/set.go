@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/certkeep/certkeep/backup"
-	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/folder"
 )
@@ -37,33 +35,11 @@ func (o *setOptions) source(ctx context.Context) (backup.Source, error) {
 	if err := o.check(); err != nil {
 		return none, err
 	}
-	dir, err := filepath.Abs(o.folder)
+	store, name, err := folder.Resolve(ctx, o.folder)
 	if err != nil {
 		return none, err
 	}
-	fi, err := os.Stat(dir)
-	if err != nil {
-		return none, err
-	}
-	if !fi.IsDir() {
-		return none, fmt.Errorf("%s is not a directory", o.folder)
-	}
-	inside := folder.Root(dir, folder.Options{})
-	_, err = inside.Open(ctx, folder.Self)
-	switch {
-	case err == nil, errors.Is(err, backupset.ErrDamaged), errors.Is(err, backupset.ErrNewer):
-		return backup.Source{Store: folder.Root(filepath.Dir(dir), folder.Options{}), ID: filepath.Base(dir)}, nil
-	case !errors.Is(err, backupset.ErrNotFound):
-		return none, err
-	}
-	entries, err := inside.List(ctx)
-	if err != nil {
-		return none, err
-	}
-	if len(entries) == 0 {
-		return none, fmt.Errorf("%s: there is no backup set: %w", o.folder, backupset.ErrNotFound)
-	}
-	return backup.Source{Store: inside}, nil
+	return backup.Source{Store: store, ID: name}, nil
 }
 
 // chainOptions say how far to go in a chain, and what continues it.
