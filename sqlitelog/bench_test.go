@@ -28,7 +28,6 @@ func certRow(tx *sql.Tx) error {
 type rollTimes struct {
 	mu      sync.Mutex
 	gate    time.Time
-	cp      time.Time
 	stalls  []time.Duration
 	publish []time.Duration
 }

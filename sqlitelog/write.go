@@ -200,7 +200,7 @@ func (db *DB) tryGroup(group []*op, answer func(*op, error)) {
 		}
 		return
 	}
-	defer tx.Rollback() // after Commit it does nothing
+	defer tx.Rollback()  // after Commit it does nothing
 	if len(group) == 1 { // the transaction is savepoint enough
 		err := group[0].ctx.Err()
 		if err == nil {

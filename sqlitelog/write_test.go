@@ -122,7 +122,11 @@ func TestGroupMembers(t *testing.T) {
 	}{
 		{"an error", func(tx *sql.Tx) error { put("bad")(tx); return oops }, "oops"},
 		{"a panic", func(tx *sql.Tx) error { put("bad")(tx); panic("ouch") }, "panic: ouch"},
-		{"an SQL error", func(tx *sql.Tx) error { put("bad")(tx); _, err := tx.Exec("INSERT INTO nowhere VALUES (1)"); return err }, "nowhere"},
+		{"an SQL error", func(tx *sql.Tx) error {
+			put("bad")(tx)
+			_, err := tx.Exec("INSERT INTO nowhere VALUES (1)")
+			return err
+		}, "nowhere"},
 		{"tx.Rollback", func(tx *sql.Tx) error { put("bad")(tx); return tx.Rollback() }, "ended by the function"},
 		{"tx.Commit", func(tx *sql.Tx) error { put("bad")(tx); tx.Commit(); return nil }, "ended by the function"},
 		{"COMMIT", func(tx *sql.Tx) error { put("bad")(tx); _, err := tx.Exec("COMMIT"); return err }, "constraint failed"},
