@@ -18,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/certkeep/certkeep/cadb/schema"
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/certsrv/authority"
 )
 
 // The benchmarks are on the real disk, where an acknowledgement costs a sync.
@@ -250,8 +252,46 @@ func BenchmarkIssueDuringBackup(b *testing.B) {
 
 const benchDatabase = 256 << 20
 
+// fill makes the database as large as size with copies of one certificate's
+// rows, which differ in their ids and serial numbers.
 func fill(b *testing.B, s *Server, csrs [][]byte, size int64) {
-	for s.run.db.Status().DatabaseSize < size {
-		load(b.Context(), b, s, csrs, 256, 20_000)
+	r := s.run
+	res, err := s.Submit(b.Context(), root, csrs[0], nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(res.Certificate)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for r.db.Status().DatabaseSize < size {
+		batch := make([]*row, maxBatch)
+		for i := range batch {
+			req, err := authority.ParseRequest(csrs[i%len(csrs)])
+			if err != nil {
+				b.Fatal(err)
+			}
+			w, err := requestRow(req, "filler", nil, time.Now())
+			if err != nil {
+				b.Fatal(err)
+			}
+			if w.cert, err = newCertRow(cert); err != nil {
+				b.Fatal(err)
+			}
+			serial, err := newSerial(time.Now(), rand.Read)
+			if err != nil {
+				b.Fatal(err)
+			}
+			w.cert.serial, w.cert.name = schema.SerialText(serial), w.name
+			w.disposition, w.message, w.resolved = schema.Issued, issuedMessage, w.submitted
+			w.done = make(chan error, 1)
+			batch[i] = w
+		}
+		r.commit(batch)
+		for _, w := range batch {
+			if err := <-w.done; err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
 }

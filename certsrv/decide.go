@@ -66,7 +66,7 @@ func (s *Server) Resubmit(ctx context.Context, p account.Principal, id int64) (R
 		if err := certificatesAny.insert(ctx, tx, a.certificatesAny); err != nil {
 			return err
 		}
-		return extensionsTable.insert(ctx, tx, a.extensions)
+		return a.extensions.insert(ctx, tx)
 	})
 	if err != nil {
 		return Result{}, decideError("resubmit", id, err)

@@ -104,7 +104,6 @@ var (
 		append(append(requestColumns[:len(requestColumns):len(requestColumns)], "RevokedWhen", "RevokedEffectiveWhen", "RevokedReason"), subjectColumns...))
 	certificatesIssued = newTable(schema.Certificates, append(certificateColumns[:len(certificateColumns):len(certificateColumns)], "CommonName"))
 	certificatesAny    = newTable(schema.Certificates, append(certificateColumns[:len(certificateColumns):len(certificateColumns)], subjectColumns...))
-	extensionsTable    = newTable(schema.CertificateExtensions, []string{"ExtensionRequestId", "ExtensionName", "ExtensionFlags", "ExtensionRawValue"})
 	attributesTable    = newTable(schema.RequestAttributes, []string{"AttributeRequestId", "AttributeName", "AttributeValue"})
 	emptyCertificates  = newTable(schema.Certificates, []string{"RequestID"})
 )
@@ -124,17 +123,19 @@ func insertRows(ctx context.Context, tx *sql.Tx, rows []*row) error {
 	}{
 		{requestsIssued, a.requestsIssued}, {requestsAny, a.requestsAny},
 		{certificatesIssued, a.certificatesIssued}, {certificatesAny, a.certificatesAny}, {emptyCertificates, a.empty},
-		{extensionsTable, a.extensions}, {attributesTable, a.attributes},
+		{attributesTable, a.attributes},
 	} {
 		if err := p.t.insert(ctx, tx, p.args); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.extensions.insert(ctx, tx)
 }
 
 type batchArgs struct {
-	requestsIssued, requestsAny, certificatesIssued, certificatesAny, empty, extensions, attributes []any
+	requestsIssued, requestsAny, certificatesIssued, certificatesAny, empty, attributes []any
+
+	extensions extensionSets
 }
 
 func (a *batchArgs) add(r *row) {
@@ -167,9 +168,7 @@ func (a *batchArgs) add(r *row) {
 	} else {
 		a.certificatesAny = subjectArgs(append(a.certificatesAny, args...), &c.name)
 	}
-	for _, e := range c.exts {
-		a.extensions = append(a.extensions, r.id, e.name, e.flags, e.value)
-	}
+	a.extensions.add(r.id, c.exts)
 }
 
 // Empty values are NULL.
