@@ -39,14 +39,14 @@ type DrillReport struct {
 
 	Findings  []cadb.Finding `json:"findings"`
 	Proven    []Statement    `json:"proven"`
-	NotProven []Statement    `json:"notProven"`
+	NotProven []Statement    `json:"not_proven"`
 
 	// Kept is the path of the recovered database, if it was to be kept.
 	Kept string `json:"kept,omitempty"`
 
 	Started  time.Time     `json:"started"`
-	Duration time.Duration `json:"durationNanoseconds"`
-	Bytes    int64         `json:"bytesRead"`
+	Duration time.Duration `json:"duration_nanoseconds"`
+	Bytes    int64         `json:"bytes_read"`
 }
 
 // Drill does a restore without an authority: it copies the chain into a

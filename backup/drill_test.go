@@ -190,7 +190,7 @@ func TestUntilTime(t *testing.T) {
 			r, err := backup.Recover(t.Context(), backup.RecoverOptions{Source: source(dir, "inc2"), Scratch: t.TempDir(), Until: backup.Until{Time: c.at}})
 			if c.want < s.least {
 				var te *backup.TargetError
-				if !errors.As(err, &te) || te.Earliest != s.least || !strings.Contains(te.UserHint(), te.EarliestClosed.Format(time.RFC3339Nano)) {
+				if !errors.As(err, &te) || te.Earliest != s.least || !strings.Contains(te.Hint(), te.EarliestClosed.Format(time.RFC3339Nano)) {
 					t.Errorf("until %v: %v", c.at, err)
 				}
 				continue

@@ -31,8 +31,8 @@ type Gap struct {
 	// CRLNumber is the highest CRL number known, that of the restored database
 	// included, and RequestID the highest request id. The restored authority
 	// must use neither again.
-	CRLNumber int64 `json:"crlNumber"`
-	RequestID int64 `json:"requestID"`
+	CRLNumber int64 `json:"crl_number"`
+	RequestID int64 `json:"request_id"`
 
 	// Sources says what was looked at, and what it was good for.
 	Sources []GapSource `json:"sources"`
@@ -55,8 +55,8 @@ type GapRevocation struct {
 type GapCertificate struct {
 	Serial     string     `json:"serial"`
 	Source     string     `json:"source"`
-	CommonName string     `json:"commonName,omitempty"`
-	NotAfter   *time.Time `json:"notAfter,omitempty"`
+	CommonName string     `json:"common_name,omitempty"`
+	NotAfter   *time.Time `json:"not_after,omitempty"`
 	SHA256     string     `json:"sha256,omitempty"`
 }
 
@@ -69,7 +69,7 @@ type GapSource struct {
 	Newer bool `json:"newer"`
 
 	Number     int64      `json:"number,omitempty"` // of the CRL, or the database's newest
-	ThisUpdate *time.Time `json:"thisUpdate,omitempty"`
+	ThisUpdate *time.Time `json:"this_update,omitempty"`
 
 	// Note says why it was of no use, if it was not.
 	Note string `json:"note,omitempty"`

@@ -46,9 +46,9 @@ type MergeReport struct {
 	Database  *DatabaseReport     `json:"database"`
 	Findings  []cadb.Finding      `json:"findings"`
 	Proven    []Statement         `json:"proven"`
-	NotProven []Statement         `json:"notProven"`
+	NotProven []Statement         `json:"not_proven"`
 	Bytes     int64               `json:"bytes"`
-	Duration  time.Duration       `json:"durationNanoseconds"`
+	Duration  time.Duration       `json:"duration_nanoseconds"`
 }
 
 // Merge writes a chain as one full set: the database as it was copied, all logs

@@ -145,6 +145,6 @@ type hintError struct {
 	hint string
 }
 
-func (e *hintError) Error() string    { return e.err.Error() }
-func (e *hintError) Unwrap() error    { return e.err }
-func (e *hintError) UserHint() string { return e.hint }
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+func (e *hintError) Hint() string  { return e.hint }

@@ -54,14 +54,14 @@ type RestoreReport struct {
 	Displaced Displaced      `json:"displaced"`
 	Findings  []cadb.Finding `json:"findings"`
 	Proven    []Statement    `json:"proven"`
-	NotProven []Statement    `json:"notProven"`
+	NotProven []Statement    `json:"not_proven"`
 
 	// Next says what the operator has to do now.
 	Next []string `json:"next"`
 
 	Bytes    int64         `json:"bytes"` // written to the target
 	Started  time.Time     `json:"started"`
-	Duration time.Duration `json:"durationNanoseconds"`
+	Duration time.Duration `json:"duration_nanoseconds"`
 }
 
 // RestoreStep is one step of Microsoft's page "Restoring Certificate Services
@@ -97,8 +97,8 @@ func (e *RestoreError) Error() string {
 
 func (e *RestoreError) Unwrap() error { return e.Err }
 
-// UserHint says where what the restore displaced is.
-func (e *RestoreError) UserHint() string {
+// Hint says where what the restore displaced is.
+func (e *RestoreError) Hint() string {
 	again := "the registered instruction was taken back; run the restore again once the cause is mended"
 	if e.Displaced.Dir == "" {
 		return again

@@ -193,8 +193,8 @@ func TestRestoreRefuses(t *testing.T) {
 			if c.is != nil && !errors.Is(err, c.is) {
 				t.Errorf("%v", err)
 			}
-			var h interface{ UserHint() string }
-			if c.hint != "" && (!errors.As(err, &h) || !strings.Contains(h.UserHint(), c.hint)) {
+			var h interface{ Hint() string }
+			if c.hint != "" && (!errors.As(err, &h) || !strings.Contains(h.Hint(), c.hint)) {
 				t.Errorf("no hint %q: %v", c.hint, err)
 			}
 			if slices.Contains(target.calls, "SetAside") || target.gap != nil {
@@ -230,7 +230,7 @@ func TestRestoreFails(t *testing.T) {
 				t.Errorf("state %q is left", target.state)
 			}
 			if call == "Register" || call == "RegisterComplete" {
-				if hint := re.UserHint(); !strings.Contains(hint, filepath.Join(target.dir, "aside")) || !strings.Contains(hint, "old.db") {
+				if hint := re.Hint(); !strings.Contains(hint, filepath.Join(target.dir, "aside")) || !strings.Contains(hint, "old.db") {
 					t.Errorf("hint %q", hint)
 				}
 			}

@@ -90,8 +90,8 @@ func (e *TargetError) Error() string {
 		e.Asked, generation(e.Earliest), when(e.EarliestClosed))
 }
 
-// UserHint says what can be asked for.
-func (e *TargetError) UserHint() string {
+// Hint says what can be asked for.
+func (e *TargetError) Hint() string {
 	return fmt.Sprintf("the earliest target of this chain is --until %d (or %s), the latest %d (or %s); for less, take an older full set",
 		e.Earliest, when(e.EarliestClosed), e.Latest, when(e.LatestClosed))
 }

@@ -78,11 +78,11 @@ type VerifyReport struct {
 
 	Findings  []cadb.Finding `json:"findings"`
 	Proven    []Statement    `json:"proven"`
-	NotProven []Statement    `json:"notProven"`
+	NotProven []Statement    `json:"not_proven"`
 
 	Started  time.Time     `json:"started"`
-	Duration time.Duration `json:"durationNanoseconds"`
-	Bytes    int64         `json:"bytesRead"`
+	Duration time.Duration `json:"duration_nanoseconds"`
+	Bytes    int64         `json:"bytes_read"`
 }
 
 // SetReport is one set of the chain.
@@ -92,23 +92,23 @@ type SetReport struct {
 	Location    string         `json:"location"`
 	Type        backupset.Type `json:"type"`
 	State       string         `json:"state"` // confirmed, unconfirmed, damaged
-	NoManifest  bool           `json:"noManifest,omitempty"`
-	First       uint32         `json:"firstGeneration"`
-	Last        uint32         `json:"lastGeneration"`
+	NoManifest  bool           `json:"no_manifest,omitempty"`
+	First       uint32         `json:"first_generation"`
+	Last        uint32         `json:"last_generation"`
 	Files       int            `json:"files"`
 	Bytes       int64          `json:"bytes"`
 	Start       time.Time      `json:"start"`
 	End         time.Time      `json:"end"`
 	CA          string         `json:"ca"`
-	Certificate string         `json:"caCertificateSHA256,omitempty"`
+	Certificate string         `json:"ca_certificate_sha256,omitempty"`
 }
 
 // DatabaseReport is what the recovered database showed.
 type DatabaseReport struct {
 	Generation     uint32    `json:"generation"`
 	Closed         time.Time `json:"closed"`
-	EarliestTarget uint32    `json:"earliestTarget"`
-	CAFrom         string    `json:"caCertificateFrom"`
+	EarliestTarget uint32    `json:"earliest_target"`
+	CAFrom         string    `json:"ca_certificate_from"`
 	cadb.Report
 	Size int64 `json:"size"`
 }

@@ -57,7 +57,7 @@ type Info struct {
 	Engine   string `json:"engine"`
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`
-	PageSize int    `json:"pageSize"`
+	PageSize int    `json:"page_size"`
 
 	// Rows counts the rows of each of the five tables.
 	Rows map[string]int64 `json:"rows"`

@@ -28,18 +28,18 @@ type Report struct {
 	// requests whose own signature was.
 	Certificates      int64 `json:"certificates"`
 	Signatures        int64 `json:"signatures"`
-	RequestSignatures int64 `json:"requestSignatures"`
+	RequestSignatures int64 `json:"request_signatures"`
 	Extensions        int64 `json:"extensions"`
 
 	// CRLs counts the rows of CRLs; NewestCRL is the highest number of a CRL
 	// among them, and CRLThisUpdate the date of that one.
 	CRLs          int64     `json:"crls"`
-	NewestCRL     int64     `json:"newestCRL"`
-	CRLThisUpdate time.Time `json:"crlThisUpdate"`
-	CRLNextUpdate time.Time `json:"crlNextUpdate"`
+	NewestCRL     int64     `json:"newest_crl"`
+	CRLThisUpdate time.Time `json:"crl_this_update"`
+	CRLNextUpdate time.Time `json:"crl_next_update"`
 
 	// HighestID is the highest request id.
-	HighestID int64 `json:"highestID"`
+	HighestID int64 `json:"highest_id"`
 
 	// Issuer is the name of the CA certificate that signatures were checked by.
 	Issuer string `json:"issuer"`

@@ -59,8 +59,8 @@ type LogInfo struct {
 	// CopyFirst and EarliestTarget are set in the log that ends a full copy: the
 	// copy needs the logs from CopyFirst on, and cannot be recovered to less
 	// than EarliestTarget.
-	CopyFirst      uint32 `json:"copyFirst,omitempty"`
-	EarliestTarget uint32 `json:"earliestTarget,omitempty"`
+	CopyFirst      uint32 `json:"copy_first,omitempty"`
+	EarliestTarget uint32 `json:"earliest_target,omitempty"`
 
 	// Salvaged says that the log was made of an open one.
 	Salvaged bool `json:"salvaged,omitempty"`
@@ -88,10 +88,10 @@ type SalvageResult struct {
 	Through uint32 `json:"through"`
 	// TornFrames counts the page images after the last commit, of something that
 	// was never acknowledged to anyone.
-	TornFrames uint32 `json:"tornFrames"`
+	TornFrames uint32 `json:"torn_frames"`
 	// DamagedAt is the number of the first bad page image if something that was
 	// acknowledged came after it, and is lost; 0 if nothing is.
-	DamagedAt uint32 `json:"damagedAt,omitempty"`
+	DamagedAt uint32 `json:"damaged_at,omitempty"`
 }
 
 // EngineNamed returns the engine that a manifest names.

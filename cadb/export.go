@@ -19,20 +19,20 @@ import (
 // Record is a request as it is printed, in JSON and in CSV.
 type Record struct {
 	Schema               int                `json:"schema"` // 1
-	RequestID            int64              `json:"requestID"`
+	RequestID            int64              `json:"request_id"`
 	Disposition          schema.Disposition `json:"disposition"`
 	Message              string             `json:"message,omitempty"`
 	Serial               string             `json:"serial,omitempty"`
-	CommonName           string             `json:"commonName,omitempty"`
-	DistinguishedName    string             `json:"distinguishedName,omitempty"`
-	RequesterName        string             `json:"requesterName,omitempty"`
-	SubmittedWhen        *time.Time         `json:"submittedWhen,omitempty"`
-	ResolvedWhen         *time.Time         `json:"resolvedWhen,omitempty"`
-	NotBefore            *time.Time         `json:"notBefore,omitempty"`
-	NotAfter             *time.Time         `json:"notAfter,omitempty"`
-	RevokedWhen          *time.Time         `json:"revokedWhen,omitempty"`
-	RevokedEffectiveWhen *time.Time         `json:"revokedEffectiveWhen,omitempty"`
-	RevokedReason        *schema.Reason     `json:"revokedReason,omitempty"`
+	CommonName           string             `json:"common_name,omitempty"`
+	DistinguishedName    string             `json:"distinguished_name,omitempty"`
+	RequesterName        string             `json:"requester_name,omitempty"`
+	SubmittedWhen        *time.Time         `json:"submitted_when,omitempty"`
+	ResolvedWhen         *time.Time         `json:"resolved_when,omitempty"`
+	NotBefore            *time.Time         `json:"not_before,omitempty"`
+	NotAfter             *time.Time         `json:"not_after,omitempty"`
+	RevokedWhen          *time.Time         `json:"revoked_when,omitempty"`
+	RevokedEffectiveWhen *time.Time         `json:"revoked_effective_when,omitempty"`
+	RevokedReason        *schema.Reason     `json:"revoked_reason,omitempty"`
 	Template             string             `json:"template,omitempty"`
 	SHA256               string             `json:"sha256,omitempty"` // of the certificate, in hexadecimal
 	Certificate          string             `json:"certificate,omitempty"`
@@ -165,12 +165,12 @@ func each(requests iter.Seq2[Request, error], f func(*Request) error) (int, erro
 // CRLRecord is a CRL as it is printed.
 type CRLRecord struct {
 	Schema     int        `json:"schema"` // 1
-	RowID      int64      `json:"rowID"`
+	RowID      int64      `json:"row_id"`
 	Number     int64      `json:"number"`
-	MinBase    int64      `json:"minBase,omitempty"`
+	MinBase    int64      `json:"min_base,omitempty"`
 	Entries    int64      `json:"entries"`
-	ThisUpdate *time.Time `json:"thisUpdate,omitempty"`
-	NextUpdate *time.Time `json:"nextUpdate,omitempty"`
+	ThisUpdate *time.Time `json:"this_update,omitempty"`
+	NextUpdate *time.Time `json:"next_update,omitempty"`
 	CRL        string     `json:"crl,omitempty"`
 }
 

@@ -83,11 +83,9 @@ func withHint(err error, format string, args ...any) error {
 	return &failure{exit: -1, err: err, hint: fmt.Sprintf(format, args...)}
 }
 
-// Errors of other packages carry a hint in a method, or in a field.
-type (
-	hinter     interface{ Hint() string }
-	userHinter interface{ UserHint() string }
-)
+// Errors of other packages carry a hint in a method, or those that have it from
+// somewhere else in a field.
+type hinter interface{ Hint() string }
 
 // hintOf finds the outermost hint in an error chain.
 func hintOf(err error) string {
@@ -107,8 +105,6 @@ func hintOf(err error) string {
 			}
 		case hinter:
 			hint = e.Hint()
-		case userHinter:
-			hint = e.UserHint()
 		}
 		return hint == ""
 	})

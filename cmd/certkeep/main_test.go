@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(mainStatus())
 	}
 	testscript.Main(m, map[string]func(){
-		programName: func() { os.Exit(mainStatus()) },
+		programName: func() { os.Exit(guardedStatus()) },
 	})
 }
 
