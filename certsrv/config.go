@@ -95,10 +95,8 @@ const (
 	defaultAuditFilter         = 0x3
 )
 
-// errNoAuthority says that a directory has no config.json.
-var errNoAuthority = errors.New("no authority here")
-
-// ReadConfig reads and checks the configuration of the authority in dir.
+// ReadConfig reads and checks the configuration of the authority in dir. If
+// there is none the error is [ErrNoAuthority].
 func ReadConfig(dir string) (Config, error) { return readConfig(durable.OS, dir) }
 
 func readConfig(fsys durable.FS, dir string) (Config, error) {
@@ -107,7 +105,7 @@ func readConfig(fsys durable.FS, dir string) (Config, error) {
 	b, err := durable.ReadFile(fsys, name, configLimit)
 	if err != nil {
 		if isNotExist(err) {
-			return c, fmt.Errorf("%s: %w (%s is missing)", dir, errNoAuthority, configName)
+			return c, fmt.Errorf("%s: %w (%s is missing)", dir, ErrNoAuthority, configName)
 		}
 		return c, fmt.Errorf("configuration: %w", err)
 	}

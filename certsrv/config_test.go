@@ -1,6 +1,7 @@
 package certsrv
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +61,8 @@ func TestBadConfigs(t *testing.T) {
 			t.Errorf("%s: %v does not name the file", what, err)
 		}
 	}
-	if _, err := New(t.TempDir(), Options{}); err == nil || !strings.Contains(err.Error(), "no authority here") {
+	empty := t.TempDir()
+	if _, err := New(empty, Options{}); !errors.Is(err, ErrNoAuthority) || err.Error() != empty+": no authority here (config.json is missing)" {
 		t.Errorf("an empty directory: %v", err)
 	}
 }

@@ -16,6 +16,9 @@ import (
 // allowed fails with [account.ErrDenied], a request that breaks a rule with
 // [authority.ErrRequest].
 var (
+	// ErrNoAuthority says that a directory holds no authority: it has no
+	// config.json.
+	ErrNoAuthority = errors.New("no authority here")
 	// ErrStopped says that the service does not run, or is stopping.
 	ErrStopped = errors.New("the certification authority is not running")
 	// ErrSuspended says that the service is suspended.

@@ -22,6 +22,19 @@ const retryAfter = 5 * time.Minute
 // EST is the authority as package est wants it.
 func (s *Server) EST() est.Backend { return estBackend{s} }
 
+// IssueTLS issues a certificate for a server of the authority's own, such as the
+// one of EST, from a request in DER: profile server, 90 days. It is what
+// [est.TLSOptions] want. The certificate stands in no database; the service has
+// to run.
+func (s *Server) IssueTLS(ctx context.Context, csr []byte) ([]byte, error) {
+	r, leave, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return est.IssueWith(r.ca, s.clock.Now)(ctx, csr)
+}
+
 // Published is what the plain HTTP handler of package est serves.
 func (s *Server) Published() est.Published { return published{s} }
 

@@ -70,11 +70,10 @@ func Start(ctx context.Context, o Options) (_ *Authority, err error) {
 			}
 		}
 	}()
-	passphrase, err := a.startServer(ctx, o)
-	if err != nil {
+	if err := a.startServer(ctx, o); err != nil {
 		return nil, err
 	}
-	if err := a.serve(ctx, o, passphrase, estAt, httpAt); err != nil {
+	if err := a.serve(ctx, o, estAt, httpAt); err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		return nil, errors.Join(err, a.Stop(stop))
@@ -104,28 +103,28 @@ func (a *Authority) listen(ctx context.Context, o Options) (estAt, httpAt net.Li
 }
 
 // startServer starts the authority, asking for the passphrase when there is one.
-func (a *Authority) startServer(ctx context.Context, o Options) (passphrase []byte, err error) {
+func (a *Authority) startServer(ctx context.Context, o Options) (err error) {
 	opts := certsrv.Options{Observe: o.Observe, Logger: o.Logger, AcceptLoss: o.AcceptLoss}
 	if o.Listen != "" {
 		opts.Address = connect.ServeAddress(o.Listen)
 	}
 	for {
 		if a.Server, err = certsrv.New(o.Dir, opts); err != nil {
-			return nil, err
+			return err
 		}
 		err = a.Server.Start(ctx)
 		if !errors.Is(err, authority.ErrPassphraseNeeded) || o.Passphrase == nil || opts.Passphrase != nil {
-			return opts.Passphrase, err
+			return err
 		}
 		if opts.Passphrase, err = o.Passphrase(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
 
-func (a *Authority) serve(ctx context.Context, o Options, passphrase []byte, estAt, httpAt net.Listener) error {
+func (a *Authority) serve(ctx context.Context, o Options, estAt, httpAt net.Listener) error {
 	if estAt != nil {
-		h, cert, err := a.enrolment(ctx, o, passphrase, estAt.Addr().String())
+		h, cert, err := a.enrolment(ctx, o, estAt.Addr().String())
 		if err != nil {
 			return errors.Join(err, closeListeners(estAt, httpAt))
 		}
@@ -142,7 +141,7 @@ func (a *Authority) serve(ctx context.Context, o Options, passphrase []byte, est
 
 // enrolment prepares EST: accounts, handler and the server's own certificate,
 // which the authority issues.
-func (a *Authority) enrolment(ctx context.Context, o Options, passphrase []byte, address string) (http.Handler, *est.TLSCertificate, error) {
+func (a *Authority) enrolment(ctx context.Context, o Options, address string) (http.Handler, *est.TLSCertificate, error) {
 	accounts, err := account.Open(filepath.Join(a.Server.Dir(), "accounts.json"), account.Options{})
 	if err != nil {
 		return nil, nil, err
@@ -151,17 +150,9 @@ func (a *Authority) enrolment(ctx context.Context, o Options, passphrase []byte,
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := authority.ReadKey(filepath.Join(a.Server.Dir(), "private", "ca.key"), passphrase)
-	if err != nil {
-		return nil, nil, err
-	}
-	ca, err := authority.New(a.Server.CACertificate(), key, authority.Options{})
-	if err != nil {
-		return nil, nil, err
-	}
 	cert, err := est.NewTLSCertificate(ctx, est.TLSOptions{
 		CA: a.Server.CACertificate(), Hosts: append(hosts, o.Hosts...), Logger: o.Logger,
-		Issue: est.IssueWith(ca, time.Now), File: filepath.Join(a.Server.Dir(), "private", "est.pem"),
+		Issue: a.Server.IssueTLS, File: filepath.Join(a.Server.Dir(), "private", "est.pem"),
 	})
 	if err != nil {
 		return nil, nil, err
