@@ -24,8 +24,9 @@ type contents struct {
 
 	engine cadb.Engine
 	logs   []cadb.LogInfo
-	bad    int // logs that do not count in the chain
-	cert   *x509.Certificate
+	bad    int                 // logs that do not count in the chain
+	cert   *x509.Certificate   // the one that the manifest names
+	certs  []*x509.Certificate // all in the set
 	crls   []setCRL
 }
 
@@ -56,7 +57,7 @@ func (c *contents) file(ctx context.Context, f backupset.File) error {
 		return c.log(ctx, f, r)
 	case backupset.RoleDatabase:
 		return c.database(f, r)
-	case backupset.RoleLocations, backupset.RoleDynamic:
+	case backupset.RoleLocations, backupset.RoleDynamic, backupset.RoleCompanion:
 		return c.small(f, r)
 	}
 	return nil
@@ -135,7 +136,10 @@ func (c *contents) small(f backupset.File, r io.Reader) error {
 		cert, err := parseCertificate(raw)
 		if err != nil {
 			c.add(cadb.Damage, cadb.CodeFormat, f, "%v", err)
-		} else if fingerprint(cert.Raw) == c.entry.Manifest.CA.CertificateSHA256 {
+			return nil
+		}
+		c.certs = append(c.certs, cert)
+		if fingerprint(cert.Raw) == c.entry.Manifest.CA.CertificateSHA256 {
 			c.cert = cert
 		}
 	case ".crl":
@@ -164,7 +168,7 @@ func (c *contents) finish() {
 	label := setLabel(c.entry)
 	if c.cert != nil {
 		for _, l := range c.crls {
-			if err := l.crl.CheckSignatureFrom(c.cert); err != nil {
+			if err := c.signed(l.crl); err != nil {
 				c.v.add(cadb.Damage, cadb.CodeSignature, l.label, "not signed by the set's CA certificate: %v", err)
 			}
 		}
@@ -179,6 +183,18 @@ func (c *contents) finish() {
 	dir := label + "/" + backupset.RoleLog.Dir()
 	c.v.found.Add(checkLogs(c.engine, c.logs, logFiles(c.engine, c.v.labels, dir))...)
 	c.copyEnd(label)
+}
+
+// signed checks a CRL. An authority whose key was renewed goes on signing CRLs
+// with the old key as well, and its set has both certificates.
+func (c *contents) signed(crl *x509.RevocationList) error {
+	err := crl.CheckSignatureFrom(c.cert)
+	for _, other := range c.certs {
+		if err != nil && bytes.Equal(other.RawSubject, c.cert.RawSubject) && crl.CheckSignatureFrom(other) == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // copyEnd looks whether a full set has all logs that its database needs.

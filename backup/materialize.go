@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
@@ -49,8 +51,8 @@ type Materialized struct {
 	Locations    certadm.FileList
 	RawLocations []byte
 
-	// Dynamic are the copied dynamic files of the newest set that was used, and
-	// of the last in the chain.
+	// Dynamic are the copied dynamic files, and the certificates and CRLs among
+	// the companions, of the newest set that was used and of the last in the chain.
 	Dynamic []MaterializedFile
 
 	// Target is the last generation replayed, Latest the last there is in the
@@ -309,11 +311,12 @@ func (z *materializer) dynamic(ctx context.Context) error {
 	}
 	for _, i := range sets {
 		dir := filepath.Join(m.Dir, fmt.Sprintf("dynamic-%d", i))
-		for _, f := range m.sets[i].Manifest().ByRole(backupset.RoleDynamic) {
-			if err := os.MkdirAll(dir, 0o700); err != nil {
+		manifest := m.sets[i].Manifest()
+		for _, f := range slices.Concat(manifest.ByRole(backupset.RoleDynamic), published(manifest.ByRole(backupset.RoleCompanion))) {
+			path := filepath.Join(dir, f.Role.Dir(), f.Name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return err
 			}
-			path := filepath.Join(dir, f.Name)
 			got, err := z.x.fetch(ctx, m.sets[i], m.Chain[i], f, path)
 			if err != nil {
 				return err
@@ -324,6 +327,14 @@ func (z *materializer) dynamic(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// published picks certificates and CRLs.
+func published(files []backupset.File) []backupset.File {
+	return slices.DeleteFunc(files, func(f backupset.File) bool {
+		ext := strings.ToLower(filepath.Ext(f.Name))
+		return ext != ".crt" && ext != ".crl"
+	})
 }
 
 // paths lists the logs for cadb.Engine.Recover.

@@ -124,7 +124,7 @@ func (r *Recovery) mergedManifest(now time.Time, tool string) *backupset.Manifes
 			*p = backupset.NotAttempted
 		}
 	}
-	// Companions are not taken along.
+	// Other companions are not taken along.
 	for _, p := range []*backupset.Presence{&c.PrivateKey, &c.CAPolicy, &c.Templates} {
 		if *p == backupset.Present {
 			*p = backupset.Absent
@@ -178,7 +178,8 @@ func (m *merger) run(ctx context.Context) (err error) {
 	return m.dynamic(ctx)
 }
 
-// dynamic takes the newest dynamic files along.
+// dynamic takes the newest dynamic files along, and the certificates and CRLs
+// among the companions.
 func (m *merger) dynamic(ctx context.Context) error {
 	newest := -1
 	for _, f := range m.r.Dynamic {
@@ -191,11 +192,13 @@ func (m *merger) dynamic(ctx context.Context) error {
 		}
 		g := f.File
 		g.SHA256 = f.SHA256
-		if err := m.local(ctx, backupset.RoleDynamic, g, f.Path, m.r.Label(f)); err != nil {
+		if err := m.local(ctx, g.Role, g, f.Path, m.r.Label(f)); err != nil {
 			return err
 		}
-		m.rep.Manifest.DynamicFiles = append(m.rep.Manifest.DynamicFiles, backupset.DynamicFile{Source: g.Source, File: g.Name})
-		c.DynamicFiles = backupset.Present
+		if g.Role == backupset.RoleDynamic {
+			m.rep.Manifest.DynamicFiles = append(m.rep.Manifest.DynamicFiles, backupset.DynamicFile{Source: g.Source, File: g.Name})
+			c.DynamicFiles = backupset.Present
+		}
 		switch strings.ToLower(filepath.Ext(g.Name)) {
 		case ".crt":
 			c.CACertificate = backupset.Present

@@ -131,7 +131,7 @@ func (j *restoreJob) planDynamic(ctx context.Context) error {
 		if err != nil {
 			c.what = fmt.Sprintf("not copied: %v", err)
 			sev := cadb.Warning
-			if errors.Is(err, errNotPublished) {
+			if errors.Is(err, errNotPublished) || errors.Is(err, errCompanion) {
 				sev = cadb.Note
 			}
 			j.rep.Findings = append(j.rep.Findings, cadb.Finding{Severity: sev, Code: cadb.CodeNotComplete, File: j.rec.Label(f), Message: c.what})
@@ -154,11 +154,18 @@ func (j *restoreJob) planDynamic(ctx context.Context) error {
 	return nil
 }
 
+// errCompanion: the server was asked for its contents, and nobody knows in which
+// file it lies there.
+var errCompanion = errors.New("it is no file of the authority's; it stays in the set")
+
 var errNotPublished = errors.New("only CRLs and CA certificates are put back; it stays in the set")
 
 // ours accepts CRLs that the target's CA certificate signed, and that
 // certificate itself.
 func (j *restoreJob) ours(f MaterializedFile) error {
+	if f.File.Role == backupset.RoleCompanion {
+		return errCompanion
+	}
 	ext := strings.ToLower(filepath.Ext(f.File.Name))
 	if ext != ".crl" && ext != ".crt" || !strings.EqualFold(filepath.Ext(f.File.Source), ext) {
 		return errNotPublished

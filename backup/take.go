@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,24 +34,20 @@ type TakeOptions struct {
 	// 13). With nil, or where it fails, the set says what is missing.
 	OpenDynamic func(ctx context.Context, name string) (io.ReadCloser, error)
 
-	// Companions are files beside what the procedure covers.
+	// Companions are files beside what the procedure covers. Collect finds more,
+	// once the logs are copied; it fails only when its context has ended, and what
+	// it could not get does not fail the backup. See [Inspect].
 	Companions []Companion
+	Collect    func(ctx context.Context) (Collected, error)
 
 	// PrivateKey, CAPolicy and Templates go into the completeness statement;
-	// empty means that nobody looked.
+	// empty means that nobody looked. What Collect says of templates wins.
 	PrivateKey, CAPolicy, Templates backupset.Presence
 
 	Tool     string         // what the manifest names as its maker
 	Observe  func(Call)     // every call as it returns; may be nil
 	Progress func(Progress) // may be nil; called from the copying goroutine
 	Now      func() time.Time
-}
-
-// Companion is a file that is stored with a set though the procedure does not
-// know of it.
-type Companion struct {
-	Name string
-	Data []byte
 }
 
 // TakeType is the type of backup asked for.
@@ -84,6 +81,9 @@ type TakeResult struct {
 	// until the set was durable.
 	Bytes    int64
 	Duration time.Duration
+
+	// Skipped names companions that are there and could not be had.
+	Skipped []string
 }
 
 // ErrUnusableParent is returned when an incremental backup was demanded and
@@ -172,6 +172,8 @@ type taker struct {
 	listed certadm.FileList // the logs as the server listed them
 	bytes  int64
 	phase  Progress
+
+	collected Collected
 }
 
 func (t *taker) reset() {
@@ -236,7 +238,7 @@ func (t *taker) run(ctx context.Context, parent *parentSet) (res *TakeResult, er
 	}
 
 	// From here on there is a set, and errors no longer undo it.
-	res = &TakeResult{Manifest: &t.m, Bytes: t.bytes, Duration: t.o.Now().Sub(started)}
+	res = &TakeResult{Manifest: &t.m, Bytes: t.bytes, Duration: t.o.Now().Sub(started), Skipped: t.collected.Skipped}
 	rec := backupset.Receipt{SetID: t.m.ID}
 	var truncErr error
 	if !t.o.KeepLog {
@@ -274,12 +276,7 @@ func (t *taker) copyAll(ctx context.Context) error {
 	if err := t.copyDynamic(ctx); err != nil {
 		return err
 	}
-	for _, c := range t.o.Companions {
-		if _, err := t.store(ctx, backupset.RoleCompanion, c.Name, "", int64(len(c.Data)), bytes.NewReader(c.Data)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.copyCompanions(ctx)
 }
 
 // copyLocations is step 5: the restore map, byte for byte.
@@ -390,13 +387,31 @@ func (t *taker) copyDynamic(ctx context.Context) error {
 	return nil
 }
 
+// copyCompanions stores what the procedure does not know of.
+func (t *taker) copyCompanions(ctx context.Context) (err error) {
+	if t.o.Collect != nil {
+		if t.collected, err = t.o.Collect(ctx); err != nil {
+			return err
+		}
+	}
+	t.begin("companions")
+	var taken backupset.Names
+	for _, c := range slices.Concat(t.o.Companions, t.collected.Companions) {
+		name := taken.Add(c.Name)
+		if _, err := t.store(ctx, backupset.RoleCompanion, name, c.Source, int64(len(c.Data)), bytes.NewReader(c.Data)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // maxDynamicFile bounds a dynamic file, in bytes: a CRL of a million entries
 // has about 40 MiB.
 const maxDynamicFile = 256 << 20
 
 func (t *taker) readDynamic(ctx context.Context, name string) (data []byte, err error) {
 	if t.o.OpenDynamic == nil {
-		return nil, errors.New("not copied: no way to reach it from here")
+		return nil, errors.New("not attempted: it is only named, and cannot be read from here")
 	}
 	f, err := t.o.OpenDynamic(ctx, name)
 	if err != nil {
@@ -428,8 +443,12 @@ func (t *taker) completeness() backupset.Completeness {
 	if t.m.LastGeneration == 0 {
 		c.Logs = backupset.Absent
 	}
+	if t.o.OpenDynamic == nil { // the configuration is one of them
+		c.DynamicFiles, c.Configuration = backupset.NotAttempted, backupset.NotAttempted
+	}
 	for _, d := range t.m.DynamicFiles {
 		switch {
+		case t.o.OpenDynamic == nil:
 		case d.Error != "":
 			c.DynamicFiles = backupset.Absent
 		case strings.HasSuffix(strings.ToLower(d.File), ".crt"):
@@ -441,10 +460,13 @@ func (t *taker) completeness() backupset.Completeness {
 	if len(t.m.DynamicFiles) == 0 {
 		c.DynamicFiles = backupset.Absent
 	}
-	for _, f := range t.o.Companions {
+	for _, f := range t.m.ByRole(backupset.RoleCompanion) {
 		if strings.HasSuffix(strings.ToLower(f.Name), ".crt") {
 			c.CACertificate = backupset.Present
 		}
+	}
+	if t.collected.Templates != "" {
+		c.Templates = t.collected.Templates
 	}
 	return c
 }

@@ -237,9 +237,13 @@ func (v *verifier) set(ctx context.Context, e backupset.Entry) error {
 	for _, name := range extra {
 		v.add(cadb.Note, cadb.CodeUnexpected, setLabel(e)+"/"+name, "does not belong to the set")
 	}
+	severity := cadb.Warning
+	if m.Completeness.DynamicFiles == backupset.NotAttempted { // as the statement says
+		severity = cadb.Note
+	}
 	for _, d := range m.DynamicFiles {
 		if d.Error != "" {
-			v.add(cadb.Warning, cadb.CodeNotComplete, setLabel(e), "dynamic file %s is not in the set: %s", d.Source, d.Error)
+			v.add(severity, cadb.CodeNotComplete, setLabel(e), "dynamic file %s is not in the set: %s", d.Source, d.Error)
 		}
 	}
 	if !v.o.Level.reaches(LevelSealed) {

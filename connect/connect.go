@@ -24,6 +24,9 @@ type Options struct {
 	// nil has none to give.
 	Passphrase func(context.Context) ([]byte, error)
 
+	// Login says who logs on at adcs://.
+	Login Login
+
 	// Stopped opens a ca:DIR without starting it: for a restore.
 	Stopped bool
 

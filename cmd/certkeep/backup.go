@@ -30,7 +30,6 @@ type backupOptions struct {
 }
 
 func (o *backupOptions) addFlags(f *pflag.FlagSet) {
-	o.serverOptions.addFlags(f)
 	o.setOptions.addFlags(f, "write the set to `DIR`, in certutil's layout; the sets beside it are its chain")
 	f.StringVar(&o.kind, "type", string(backup.Auto), "`TYPE`: full, incremental, or auto: incremental if it can continue the newest set, else full")
 	f.BoolVar(&o.keepLog, "keep-log", false, "do not truncate the authority's logs")
@@ -54,6 +53,7 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 		Args: c.exactly("SERVER"),
 		RunE: c.do(func(ctx context.Context, args []string) error { return runBackup(ctx, c, args[0], o) }),
 	}
+	o.addServerFlags(cmd)
 	o.addFlags(cmd.Flags())
 	choices(cmd, "type", string(backup.Auto), string(backup.Full), string(backup.Incremental))
 	return describe(cmd, "certkeep backup ca:pki --folder backups/monday",
@@ -85,7 +85,7 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions) 
 		defer m.Close()
 		res, err = backup.Take(ctx, backup.TakeOptions{
 			Service: conn.Service(), Store: store, Name: name, Force: o.force, Type: kind, KeepLog: o.keepLog,
-			OpenDynamic: conn.OpenDynamic, CAPolicy: backupset.Absent, Templates: backupset.Absent,
+			OpenDynamic: conn.DynamicOpener(), Collect: conn.Collector(), CAPolicy: conn.Elsewhere(), Templates: conn.Elsewhere(),
 			Tool: backup.ToolName(versionOf().Version), Observe: o.observer(c),
 			Progress: m.job,
 		})
@@ -199,7 +199,9 @@ type backupResult struct {
 	EarliestTarget  uint32   `json:"earliest_target,omitempty"`
 	Truncated       []uint32 `json:"truncated"` // generations that are really gone from the server
 	DynamicFiles    []string `json:"dynamic_files,omitempty"`
-	Skipped         []string `json:"skipped,omitempty"` // dynamic files that could not be copied, with the reason
+	NotAttempted    []string `json:"not_attempted,omitempty"` // dynamic files that are only named, because the server is across the network
+	Companions      []string `json:"companions,omitempty"`
+	Skipped         []string `json:"skipped,omitempty"` // what could not be copied, with the reason
 
 	Completeness *backupset.Completeness `json:"completeness,omitempty"`
 	DryRun       bool                    `json:"dry_run,omitempty"`
@@ -220,12 +222,19 @@ func newBackupResult(res *backup.TakeResult, dir string) *backupResult {
 		r.Truncated = append(r.Truncated, res.Receipt.Truncation.Removed...)
 	}
 	for _, d := range m.DynamicFiles {
-		if d.Error != "" {
+		switch {
+		case d.Error == "":
+			r.DynamicFiles = append(r.DynamicFiles, d.File)
+		case m.Completeness.DynamicFiles == backupset.NotAttempted:
+			r.NotAttempted = append(r.NotAttempted, d.Source)
+		default:
 			r.Skipped = append(r.Skipped, d.Source+": "+d.Error)
-			continue
 		}
-		r.DynamicFiles = append(r.DynamicFiles, d.File)
 	}
+	for _, f := range m.ByRole(backupset.RoleCompanion) {
+		r.Companions = append(r.Companions, f.Name)
+	}
+	r.Skipped = append(r.Skipped, res.Skipped...)
 	return r
 }
 
@@ -234,7 +243,7 @@ func (r *backupResult) partly() error {
 	if len(r.Skipped) == 0 {
 		return nil
 	}
-	return withExit(exitPartly, fmt.Errorf("dynamic files were not copied: %s", strings.Join(r.Skipped, "; ")))
+	return withExit(exitPartly, fmt.Errorf("not copied: %s", strings.Join(r.Skipped, "; ")))
 }
 
 func (r *backupResult) human(w io.Writer) error {
@@ -268,7 +277,7 @@ func (r *backupResult) human(w io.Writer) error {
 		}
 	}
 	return fields(w, "authority", r.Authority, "type", kind, "set", r.Set, "folder", r.Folder,
-		"database", database, "logs", logsText(m), "dynamic files", strings.Join(r.DynamicFiles, ", "),
+		"database", database, "logs", logsText(m), "dynamic files", strings.Join(r.DynamicFiles, ", "), "companions", strings.Join(r.Companions, ", "),
 		"truncated", truncatedText(r.res.Receipt), "stored", size(r.Bytes)+" in "+took(r.res.Duration),
 		"not in it", strings.Join(missing, ", "))
 }

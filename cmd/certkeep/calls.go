@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/connect"
@@ -20,34 +19,6 @@ import (
 // serverExits are the exit codes of the verbs that open a SERVER.
 var serverExits = []int{exitOK, exitFailed, exitUsage, exitLocked, exitSecret, exitUnreachable, exitInterrupted}
 
-// serverOptions are what it takes to open a SERVER.
-type serverOptions struct {
-	secret secretOptions
-}
-
-func (o *serverOptions) addFlags(f *pflag.FlagSet) {
-	o.secret.addFlags(f, "the password, or for ca:DIR the key's passphrase")
-}
-
-// withServer opens a SERVER for the time of a call. A SERVER that cannot be read
-// is a usage error.
-func withServer(ctx context.Context, c *console, server string, o serverOptions, co connect.Options, use func(*connect.Connection) error) (err error) {
-	a, err := connect.Parse(server)
-	if err != nil {
-		return withExit(exitUsage, err)
-	}
-	co.Passphrase = o.secret.passphrase(c, a.Dir)
-	conn, err := a.Open(ctx, co)
-	if errors.Is(err, connect.ErrNotInThisVersion) {
-		return withHint(err, "the SERVER that this version opens is ca:DIR, an embedded authority")
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	return use(conn)
-}
-
 // newCall makes a verb that takes a SERVER and nothing else.
 func newCall(c *console, verb, short, long string, run func(ctx context.Context, c *console, server string, o serverOptions) error) *cobra.Command {
 	var o serverOptions
@@ -55,8 +26,8 @@ func newCall(c *console, verb, short, long string, run func(ctx context.Context,
 		Use: verb + " SERVER", Short: short, Long: long, Args: c.exactly("SERVER"),
 		RunE: c.do(func(ctx context.Context, args []string) error { return run(ctx, c, args[0], o) }),
 	}
-	o.addFlags(cmd.Flags())
-	return describe(cmd, "certkeep "+verb+" ca:pki", serverExits...)
+	o.addServerFlags(cmd)
+	return describe(cmd, "certkeep "+verb+" ca:pki\ncertkeep "+verb+" adcs://backup@CORP.EXAMPLE@ca01", serverExits...)
 }
 
 func newPingCommand(c *console) *cobra.Command {
@@ -188,7 +159,7 @@ directory that nobody serves is started and shut down, which closes its open log
 		Args: c.exactly("SERVER"),
 		RunE: c.do(func(ctx context.Context, args []string) error { return runShutdown(ctx, c, args[0], o) }),
 	}
-	o.addFlags(cmd.Flags())
+	o.addServerFlags(cmd)
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "ask whether the service is online, and leave it running")
 	return describe(cmd, "certkeep shutdown ca:pki", serverExits...)
 }

@@ -179,6 +179,7 @@ var sentinels = []struct {
 	exit int
 }{
 	{connect.ErrNotInThisVersion, exitUsage},
+	{connect.ErrLogin, exitUsage},
 	{authority.ErrWrongPassphrase, exitSecret},
 	{authority.ErrPassphraseNeeded, exitSecret},
 	{account.ErrBadCredentials, exitSecret},
