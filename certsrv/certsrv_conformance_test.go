@@ -135,7 +135,7 @@ func (e *env) LocalPath(unc string) (string, error) { return e.s.LocalPath(unc) 
 func (e *env) Suspend(context.Context) error        { return e.s.Suspend() }
 func (e *env) Resume(context.Context) error         { return e.s.Resume() }
 func (e *env) SetInterfaceFlags(_ context.Context, flags uint32) error {
-	return e.s.Configure(func(c *Config) { c.InterfaceFlags = flags })
+	return e.s.Configure(func(c *Config) { c.InterfaceFlags = certadm.InterfaceFlags(flags) })
 }
 
 func (e *env) SetCircularLogging(_ context.Context, on bool) error {

@@ -8,15 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/internal/durable"
-)
-
-// InterfaceFlags bits that this authority knows (certsrv.h, IF_*); the other
-// ones are kept and have no effect.
-const (
-	IfNoRemoteAdminBackup uint32 = 0x40  // IF_NOREMOTEICERTADMINBACKUP
-	IfNoLocalAdminBackup  uint32 = 0x80  // IF_NOLOCALICERTADMINBACKUP
-	IfNoSnapshotBackup    uint32 = 0x100 // IF_NOSNAPSHOTBACKUP: snapshots only, so without effect here
 )
 
 // Config is config.json, the settings of one authority. It holds no secret,
@@ -48,11 +41,13 @@ type Config struct {
 	CRLValidity Duration `json:"crl_validity"`
 	CRLOverlap  Duration `json:"crl_overlap"`
 
-	// InterfaceFlags are the Ifxxx bits.
-	InterfaceFlags uint32 `json:"interface_flags"`
+	// InterfaceFlags say who may call from where. Of the bits of package certadm
+	// these have an effect: IfNoRemoteAdmin, IfNoLocalAdmin,
+	// IfNoRemoteAdminBackup and IfNoLocalAdminBackup. The other ones are kept.
+	InterfaceFlags certadm.InterfaceFlags `json:"interface_flags"`
 
 	// AuditFilter selects the audit events: 0x1 start, stop and shutdown, 0x2
-	// backup and restore.
+	// backup and restore. Refused logons are recorded in any case.
 	AuditFilter uint32 `json:"audit_filter"`
 
 	// CircularLogging deletes closed log generations as soon as the database

@@ -43,7 +43,7 @@ type InitOptions struct {
 	CertificateValidity, CRLValidity, CRLOverlap, KeepTruncated time.Duration
 
 	CRLURLs, IssuerURLs []string
-	InterfaceFlags      uint32
+	InterfaceFlags      certadm.InterfaceFlags // 0 lets operators take backups from everywhere
 	CircularLogging     bool
 	GenerationSize      int64
 

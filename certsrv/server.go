@@ -103,6 +103,8 @@ type Server struct {
 
 	restoreMu sync.Mutex // one restore call at a time
 
+	refused refusals // refused logons
+
 	// fail makes a test's crash happen at a named step; nil outside tests.
 	fail func(step string) error
 

@@ -34,13 +34,21 @@ const (
 
 // Service returns a new client of the authority, acting for p. It works on a
 // stopped service, too, as far as the calls do. The result also implements
-// [certadm.Lister] and [certadm.Identifier].
-func (s *Server) Service(p account.Principal) certadm.Service { return &client{s: s, p: p} }
+// [certadm.Lister], [certadm.Identifier] and [certadm.Inspector].
+func (s *Server) Service(p account.Principal) certadm.Service { return s.ServiceFrom(p, "") }
+
+// ServiceFrom is [Server.Service] for a client that came over the network: the
+// audit log says of its sessions that they came from origin, such as
+// "192.0.2.7:49152". What the client may do depends on p alone.
+func (s *Server) ServiceFrom(p account.Principal, origin string) certadm.Service {
+	return &client{s: s, p: p, origin: origin}
+}
 
 // client is one client's connection.
 type client struct {
-	s *Server
-	p account.Principal
+	s      *Server
+	p      account.Principal
+	origin string // "" in this process
 
 	mu     sync.Mutex
 	closed bool
@@ -50,6 +58,7 @@ var (
 	_ certadm.Service    = (*client)(nil)
 	_ certadm.Lister     = (*client)(nil)
 	_ certadm.Identifier = (*client)(nil)
+	_ certadm.Inspector  = (*client)(nil)
 )
 
 // open refuses calls after Close.
@@ -82,7 +91,7 @@ func (c *client) IsServerOnline(ctx context.Context) (bool, error) {
 	if err := c.open(ctx, opOnline); err != nil {
 		return false, err
 	}
-	if err := checkAPI(opOnline, account.GetServerState, c.p); err != nil {
+	if err := c.admit(opOnline, account.GetServerState); err != nil {
 		return false, err
 	}
 	c.s.mu.RLock()
@@ -105,7 +114,7 @@ func (c *client) ServerControl(ctx context.Context, ctl certadm.Control) ([]byte
 	if ctl == certadm.ControlShutdown {
 		method = account.Shutdown
 	}
-	if err := checkAPI(opControl, method, c.p); err != nil {
+	if err := c.admit(opControl, method); err != nil {
 		return nil, err
 	}
 	switch ctl {
@@ -124,7 +133,7 @@ func (c *client) ServerControl(ctx context.Context, ctl certadm.Control) ([]byte
 		return nil, nil
 	}
 	if err == nil {
-		err = r.audit.Append(audit.Record{Event: audit.ShutdownRequested, Who: c.p.Name, What: c.s.config().Name, Result: "ok"})
+		err = r.audit.Append(c.event(audit.ShutdownRequested, "ok"))
 		leave() // before the service waits for its calls
 		if err != nil {
 			return nil, wrapCode(opControl, err)
@@ -163,21 +172,38 @@ func (c *client) reach(ctx context.Context, op string, m account.Method) error {
 	return c.permit(op, m)
 }
 
-// permit applies the rule table and the InterfaceFlags.
-func (c *client) permit(op string, m account.Method) error {
+// event makes an audit record of what the client does.
+func (c *client) event(e audit.Event, result string) audit.Record {
+	return audit.Record{Event: e, Who: c.p.Name, From: c.origin, What: c.s.config().Name, Result: result}
+}
+
+// admit applies the rule table, and the InterfaceFlags for all of ICertAdminD.
+func (c *client) admit(op string, m account.Method) error {
 	if err := checkAPI(op, m, c.p); err != nil {
 		return err
 	}
-	flags := c.s.config().InterfaceFlags
-	switch {
-	case !c.p.Local && flags&IfNoRemoteAdminBackup != 0:
-		return denied(op, errors.New("the authority refuses remote backups (IF_NOREMOTEICERTADMINBACKUP)"),
-			"clear bit 0x40 of interface_flags in config.json, and start the service anew")
-	case c.p.Local && flags&IfNoLocalAdminBackup != 0:
-		return denied(op, errors.New("the authority refuses local backups (IF_NOLOCALICERTADMINBACKUP)"),
-			"clear bit 0x80 of interface_flags in config.json, and start the service anew")
+	return c.flagged(op, certadm.IfNoRemoteAdmin, certadm.IfNoLocalAdmin, "calls")
+}
+
+// permit is admit for the backup methods.
+func (c *client) permit(op string, m account.Method) error {
+	if err := c.admit(op, m); err != nil {
+		return err
 	}
-	return nil
+	return c.flagged(op, certadm.IfNoRemoteAdminBackup, certadm.IfNoLocalAdminBackup, "backups")
+}
+
+// flagged refuses a remote or a local caller if that flag is set.
+func (c *client) flagged(op string, remote, local certadm.InterfaceFlags, what string) error {
+	flag, where := remote, "remote"
+	if c.p.Local {
+		flag, where = local, "local"
+	}
+	if c.s.config().InterfaceFlags&flag == 0 {
+		return nil
+	}
+	return denied(op, fmt.Errorf("the authority refuses %s %s: InterfaceFlags has %v", where, what, flag),
+		fmt.Sprintf("clear bit %#x of interface_flags in config.json, and start the service anew", uint32(flag)))
 }
 
 // Identity works on a stopped service, too.

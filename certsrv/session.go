@@ -87,13 +87,14 @@ func (c *client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 			return nil, err
 		}
 	}
-	rec := audit.Record{Event: audit.BackupStarted, Who: c.p.Name, What: s.config().Name, Type: auditType(t), Result: "ok"}
+	rec := c.event(audit.BackupStarted, "ok")
+	rec.Type = auditType(t)
 	if err := r.audit.Append(rec); err != nil {
 		return nil, wrapCode(opPrepare, fmt.Errorf("audit log: %w", err))
 	}
 	s.session = &session{s: s, r: r, c: c, kind: t}
 	s.observe(PhaseBackup)
-	s.log.Info("backup started", slog.String("by", c.p.Name), slog.String("type", rec.Type))
+	s.log.Info("backup started", slog.String("by", c.p.Name), slog.String("from", c.origin), slog.String("type", rec.Type))
 	return s.session, nil
 }
 

@@ -119,7 +119,8 @@ func (b *session) record(result string, err error) error {
 		result = err.Error()
 	}
 	b.s.log.Info("backup ended", slog.String("by", b.c.p.Name), slog.String("type", auditType(b.kind)), slog.String("result", result))
-	rec := audit.Record{Event: audit.BackupCompleted, Who: b.c.p.Name, What: b.s.config().Name, Type: auditType(b.kind), Result: result}
+	rec := b.c.event(audit.BackupCompleted, result)
+	rec.Type = auditType(b.kind)
 	if err := b.r.audit.Append(rec); err != nil {
 		return wrapCode(opEnd, fmt.Errorf("audit log: %w", err))
 	}

@@ -248,6 +248,7 @@ func (r *run) stop(ctx context.Context) error {
 	close(r.rows)
 	r.work.Wait()
 	r.cancel()
+	r.s.summarizeRefused(r)
 	err := r.audit.Append(audit.Record{Event: audit.ServiceStopped, Who: whoami, What: r.s.config().Name, Result: "ok"})
 	return errors.Join(err, r.close())
 }

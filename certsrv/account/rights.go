@@ -110,6 +110,17 @@ var (
 
 func (p Principal) isOperator() bool { return p.BackupPrivilege && p.Roles.Has(Read) }
 
+// InEffect is the set of roles that p has in effect, with those implied and with
+// Operator for a reader who holds the backup privilege, and for nobody else. It
+// is what GetMyRoles tells.
+func (p Principal) InEffect() Roles {
+	r := p.Roles.Effective() &^ Operator
+	if p.isOperator() {
+		r |= Operator
+	}
+	return r
+}
+
 // rules is the table of MS-CSRA 3.1.4.1.
 var rules = func() map[Method][]need {
 	t := make(map[Method][]need)

@@ -1,6 +1,6 @@
 // Package audit writes the audit log of the embedded Certificate Services: the
-// Windows security events 4875 to 4881 as JSON lines, each on disk before the
-// call that caused it goes on.
+// Windows security events 4875 to 4881, and 4625 for refused logons, as JSON
+// lines, each on disk before the call that caused it goes on.
 //
 //	{"schema":1,"time":"2026-01-02T03:04:05.678Z","event":4876,"name":"backup started","who":"alice","what":"Example CA","type":"full","result":"ok"}
 //
@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// Event is a Windows security event number of the audit subcategory
-// Certification Services.
+// Event is a Windows security event number: of the audit subcategory
+// Certification Services, or Logon.
 type Event int
 
 // The events that the embedded Certificate Services have.
 const (
+	LogonRefused      Event = 4625 // not subject to the filter
 	ShutdownRequested Event = 4875
 	BackupStarted     Event = 4876
 	BackupCompleted   Event = 4877
@@ -30,8 +31,9 @@ const (
 
 var events = map[Event]struct {
 	name string
-	bit  Filter
+	bit  Filter // 0: recorded whatever the filter
 }{
+	LogonRefused:      {"logon refused", 0},
 	ShutdownRequested: {"shutdown requested", FilterStartStop},
 	BackupStarted:     {"backup started", FilterBackupRestore},
 	BackupCompleted:   {"backup completed", FilterBackupRestore},
@@ -49,7 +51,8 @@ func (e Event) String() string {
 	return fmt.Sprintf("event %d", int(e))
 }
 
-// Filter is a CA's AuditFilter: which events are recorded.
+// Filter is a CA's AuditFilter: which of a CA's events are recorded. Refused
+// logons are not among those, and always recorded.
 type Filter uint32
 
 const (
@@ -57,12 +60,15 @@ const (
 	FilterStartStop Filter = 0x1
 	// FilterBackupRestore records 4876 to 4879.
 	FilterBackupRestore Filter = 0x2
-	// FilterAll records every event that there is.
+	// FilterAll records every event of the CA.
 	FilterAll = FilterStartStop | FilterBackupRestore
 )
 
 // Selects reports whether the event is recorded.
-func (f Filter) Selects(e Event) bool { return f&events[e].bit != 0 }
+func (f Filter) Selects(e Event) bool {
+	k, ok := events[e]
+	return ok && (k.bit == 0 || f&k.bit != 0)
+}
 
 // Types of a backup, for Record.Type.
 const (
@@ -79,8 +85,13 @@ type Record struct {
 	Time   time.Time `json:"time"`   // UTC, in milliseconds; set by Append
 	Event  Event     `json:"event"`
 	Name   string    `json:"name"`             // of the event; set by Append
-	Who    string    `json:"who"`              // the principal
+	Who    string    `json:"who"`              // the principal; of a refused logon, whoever it was said to be
+	From   string    `json:"from,omitempty"`   // the address that a caller from the network has
 	What   string    `json:"what,omitempty"`   // the CA, or the file
-	Type   string    `json:"type,omitempty"`   // of the backup
+	Type   string    `json:"type,omitempty"`   // of the backup; of a logon, the mechanism
 	Result string    `json:"result,omitempty"` // "ok", or an error
+
+	// Missed is how many events of this kind before it are not recorded, because
+	// there were too many.
+	Missed int `json:"missed,omitempty"`
 }

@@ -63,12 +63,14 @@ func TestAppend(t *testing.T) {
 	l := open(t, path, FilterAll)
 	mustAppend(t, l, Record{Event: BackupStarted, Who: "alice", What: "Example CA", Type: TypeFull, Result: "ok"})
 	mustAppend(t, l, Record{Event: ServiceStopped, Who: "\x1b[2J\n\u2028"})
+	mustAppend(t, l, Record{Event: LogonRefused, Who: "mallory", From: "192.0.2.7:49152", Type: "ntlm", Result: "wrong user name or password", Missed: 3})
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `{"schema":1,"time":"2026-01-02T03:04:05.678Z","event":4876,"name":"backup started","who":"alice","what":"Example CA","type":"full","result":"ok"}` + "\n" +
-		`{"schema":1,"time":"2026-01-02T03:04:05.678Z","event":4881,"name":"service stopped","who":"\u001b[2J\n\u2028"}` + "\n"
+		`{"schema":1,"time":"2026-01-02T03:04:05.678Z","event":4881,"name":"service stopped","who":"\u001b[2J\n\u2028"}` + "\n" +
+		`{"schema":1,"time":"2026-01-02T03:04:05.678Z","event":4625,"name":"logon refused","who":"mallory","from":"192.0.2.7:49152","type":"ntlm","result":"wrong user name or password","missed":3}` + "\n"
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)
 	}
@@ -76,27 +78,27 @@ func TestAppend(t *testing.T) {
 		t.Errorf("%v, %v", fi, err)
 	}
 	recs, bad := readAll(t, path)
-	if len(recs) != 2 || len(bad) != 0 || recs[0].Event != BackupStarted || recs[0].Who != "alice" || !recs[0].Time.Equal(clock.Truncate(time.Millisecond)) {
+	if len(recs) != 3 || len(bad) != 0 || recs[0].Event != BackupStarted || recs[2].Missed != 3 || recs[0].Who != "alice" || !recs[0].Time.Equal(clock.Truncate(time.Millisecond)) {
 		t.Errorf("%+v, %v", recs, bad)
 	}
 	// A second opening appends.
 	mustAppend(t, open(t, path, FilterAll), Record{Event: ServiceStarted})
-	if recs, _ := readAll(t, path); len(recs) != 3 {
+	if recs, _ := readAll(t, path); len(recs) != 4 {
 		t.Errorf("%d records after reopening", len(recs))
 	}
 }
 
 func TestFilter(t *testing.T) {
-	all := []Event{ShutdownRequested, BackupStarted, BackupCompleted, RestoreStarted, RestoreCompleted, ServiceStarted, ServiceStopped}
+	all := []Event{LogonRefused, ShutdownRequested, BackupStarted, BackupCompleted, RestoreStarted, RestoreCompleted, ServiceStarted, ServiceStopped}
 	if len(all) != len(events) {
 		t.Errorf("%d events", len(events))
 	}
 	for f, want := range map[Filter]string{
-		0:                   "",
-		FilterStartStop:     "4875 4880 4881",
-		FilterBackupRestore: "4876 4877 4878 4879",
-		FilterAll:           "4875 4876 4877 4878 4879 4880 4881",
-		0x7C:                "",
+		0:                   "4625", // the one that no filter keeps out
+		FilterStartStop:     "4625 4875 4880 4881",
+		FilterBackupRestore: "4625 4876 4877 4878 4879",
+		FilterAll:           "4625 4875 4876 4877 4878 4879 4880 4881",
+		0x7C:                "4625",
 	} {
 		path := filepath.Join(t.TempDir(), "audit.log")
 		l := open(t, path, f)
@@ -131,14 +133,14 @@ func TestBoundedFields(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	l := open(t, path, FilterAll)
 	for _, s := range []string{strings.Repeat("x", 1<<20), strings.Repeat("ü", 1000), strings.Repeat("\x01", 1<<16), "a\xffb", strings.Repeat("\xff", 5000)} {
-		mustAppend(t, l, Record{Event: BackupStarted, Who: s, What: s, Type: s, Result: s})
+		mustAppend(t, l, Record{Event: BackupStarted, Who: s, From: s, What: s, Type: s, Result: s})
 	}
 	recs, bad := readAll(t, path)
 	if len(recs) != 5 || len(bad) != 0 {
 		t.Fatalf("%d records, bad %v", len(recs), bad)
 	}
 	for i, r := range recs {
-		for _, s := range []string{r.Who, r.What, r.Type, r.Result} {
+		for _, s := range []string{r.Who, r.From, r.What, r.Type, r.Result} {
 			if len(s) > maxField || !utf8.ValidString(s) || len(s) < 3 {
 				t.Errorf("record %d: field of %d bytes", i, len(s))
 			}

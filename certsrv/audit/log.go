@@ -18,9 +18,9 @@ import (
 
 const (
 	maxField = 1024
-	// maxLine is more than any line that Append writes: four fields, each byte of
+	// maxLine is more than any line that Append writes: five fields, each byte of
 	// which may become six, and the rest.
-	maxLine = 4*6*maxField + 1024
+	maxLine = 5*6*maxField + 1024
 )
 
 // Options of a log.
@@ -41,7 +41,7 @@ type Log struct {
 }
 
 // Open opens or creates (mode 0600) the log. Events outside the filter are not
-// recorded; a filter of 0 records none.
+// recorded; a filter of 0 records refused logons alone.
 func Open(path string, filter Filter, o Options) (*Log, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -68,8 +68,8 @@ func Open(path string, filter Filter, o Options) (*Log, error) {
 	return &Log{path: path, o: o, filter: filter, f: f}, nil
 }
 
-// Append records an event, and returns when it is on disk. Who, What, Type and
-// Result are cut to 1024 bytes each. An event that the filter does not select
+// Append records an event, and returns when it is on disk. Who, From, What, Type
+// and Result are cut to 1024 bytes each. An event that the filter does not select
 // is no error, one that does not exist is. After a failure the log may be used
 // again: what was torn is repaired by the next Append, as after a crash (a
 // whole record that lacks its newline gets it, anything else after the last
@@ -98,7 +98,7 @@ func (l *Log) Append(r Record) error {
 
 func encode(r Record, now time.Time) ([]byte, error) {
 	r.Schema, r.Time, r.Name = Schema, now.UTC().Truncate(time.Millisecond), r.Event.String()
-	for _, s := range []*string{&r.Who, &r.What, &r.Type, &r.Result} {
+	for _, s := range []*string{&r.Who, &r.From, &r.What, &r.Type, &r.Result} {
 		*s = bounded(*s)
 	}
 	b, err := json.Marshal(r)
