@@ -1,6 +1,11 @@
 // Package account says who may do what with the embedded Certificate Services:
 // the CA roles of MS-CSRA 3.1.1.7, the rule table of its 3.1.4.1, and a file of
 // accounts with argon2id password hashes.
+//
+// NTLM cannot use such a hash: it needs the NT hash, one MD4 of the password,
+// which is as good as the password itself and tells a password of a human's
+// choosing to whoever reads the file. So an account has one only if it was made
+// for NTLM ([Store.AddNTLM]), with a secret that is too long to be guessed.
 package account
 
 import "os/user"

@@ -15,8 +15,11 @@ import (
 	"github.com/certkeep/certkeep/internal/durable"
 )
 
+// Schema 2 has NT hashes. A file without any is written as schema 1, so that an
+// earlier certkeep still reads it.
 const (
-	fileSchema  = 1
+	plainSchema = 1
+	ntSchema    = 2
 	maxFile     = 4 << 20
 	maxAccounts = 4096
 )
@@ -32,10 +35,12 @@ type entry struct {
 	Name     string    `json:"name"`
 	Roles    []string  `json:"roles"`
 	Created  time.Time `json:"created"`
-	Password string    `json:"password"` // a PHC string
+	Password string    `json:"password"`          // a PHC string
+	NTHash   string    `json:"nt_hash,omitempty"` // hexadecimal; accounts for NTLM only, schema 2
 
 	roles Roles
 	hash  phc
+	nt    ntHash
 }
 
 // InsecureFileError says that others than its owner may read the file.
@@ -57,7 +62,7 @@ func (e *InsecureFileError) Hint() string {
 func load(fsys durable.FS, path string) (*file, error) {
 	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &file{Schema: fileSchema}, nil
+		return &file{Schema: plainSchema}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
@@ -91,8 +96,8 @@ func decodeFile(b []byte) (*file, error) {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
-	if head.Schema != fileSchema {
-		return nil, fmt.Errorf("schema %d: this version of certkeep knows schema %d", head.Schema, fileSchema)
+	if head.Schema != plainSchema && head.Schema != ntSchema {
+		return nil, fmt.Errorf("schema %d: this version of certkeep knows schemas %d and %d", head.Schema, plainSchema, ntSchema)
 	}
 	var f file
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -108,6 +113,9 @@ func decodeFile(b []byte) (*file, error) {
 		e := &f.Accounts[i]
 		if err := e.check(); err != nil {
 			return nil, fmt.Errorf("account %d: %w", i, err)
+		}
+		if e.NTHash != "" && f.Schema < ntSchema {
+			return nil, fmt.Errorf("account %s has an NT hash, which schema %d does not know", e.Name, f.Schema)
 		}
 		if key := fold(e.Name); seen[key] {
 			return nil, fmt.Errorf("account %s is there twice", e.Name)
@@ -132,10 +140,21 @@ func (e *entry) check() error {
 	if e.hash, err = parsePHC(e.Password); err != nil {
 		return fmt.Errorf("%s: %w", e.Name, err)
 	}
+	if e.NTHash != "" {
+		if e.nt, err = parseNTHash(e.NTHash); err != nil {
+			return fmt.Errorf("%s: %w", e.Name, err)
+		}
+	}
 	return nil
 }
 
 func (f *file) save(fsys durable.FS, path string) error {
+	f.Schema = plainSchema
+	for i := range f.Accounts {
+		if f.Accounts[i].NTHash != "" {
+			f.Schema = ntSchema
+		}
+	}
 	b, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return fmt.Errorf("accounts: %w", err)
@@ -155,8 +174,16 @@ func (f *file) find(name string) (int, *entry) {
 	return -1, nil
 }
 
-// fold makes names comparable; they are ASCII.
-func fold(name string) string { return strings.ToLower(name) }
+// fold makes names comparable. They are ASCII, and nothing else is to become so:
+// for Unicode the Kelvin sign is a k.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, name)
+}
 
 func checkName(name string) error {
 	ok := len(name) >= 1 && len(name) <= 64

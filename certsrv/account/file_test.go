@@ -12,6 +12,9 @@ import (
 
 const goodHash = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
+// goodNT is NTOWFv1 of "Password" (MS-NLMP 4.2.2.1.2).
+const goodNT = "a4f49c406510bdcab6824ee7c30fd852"
+
 func TestParsePHC(t *testing.T) {
 	if _, err := parsePHC(goodHash); err != nil {
 		t.Fatalf("the good one: %v", err)
@@ -62,13 +65,27 @@ func TestDecodeFileRefuses(t *testing.T) {
 	if _, err := decodeFile([]byte(`{"schema":1,"accounts":[` + ok + `]}`)); err != nil {
 		t.Fatalf("the good one: %v", err)
 	}
+	withNT := func(schema int, nt string) string {
+		return fmt.Sprintf(`{"schema":%d,"accounts":[%s]}`, schema, strings.Replace(ok, `"name"`, `"nt_hash":"`+nt+`","name"`, 1))
+	}
+	for _, in := range []string{withNT(2, goodNT), `{"schema":2,"accounts":[` + ok + `]}`, `{"schema":2,"accounts":[]}`} {
+		if _, err := decodeFile([]byte(in)); err != nil {
+			t.Fatalf("good ones: %v", err)
+		}
+	}
 	many := strings.Repeat(ok+",", maxAccounts) + ok
 	for name, c := range map[string]struct{ in, part string }{
 		"empty":         {"", "not JSON"},
-		"schema 2":      {`{"schema":2,"accounts":[]}`, "schema 2"},
+		"schema 3":      {`{"schema":3,"accounts":[]}`, "schema 3"},
 		"no schema":     {`{"accounts":[]}`, "schema 0"},
 		"unknown field": {`{"schema":1,"accounts":[],"x":1}`, `unknown field "x"`},
-		"NT hash":       {`{"schema":1,"accounts":[` + strings.Replace(ok, `"name"`, `"nt":"x","name"`, 1) + `]}`, `unknown field "nt"`},
+		"other hash":    {`{"schema":2,"accounts":[` + strings.Replace(ok, `"name"`, `"nt":"x","name"`, 1) + `]}`, `unknown field "nt"`},
+		"NT in 1":       {withNT(1, goodNT), "schema 1"},
+		"NT short":      {withNT(2, goodNT[:30]), "32 hexadecimal digits"},
+		"NT long":       {withNT(2, goodNT+"00"), "32 hexadecimal digits"},
+		"NT upper":      {withNT(2, strings.ToUpper(goodNT)), "lower case"},
+		"NT no digit":   {withNT(2, "g"+goodNT[1:]), "32 hexadecimal digits"},
+		"NT no string":  {strings.Replace(withNT(2, goodNT), `"`+goodNT+`"`, "7", 1), "cannot unmarshal"},
 		"two":           {`{"schema":1,"accounts":[` + ok + "," + strings.Replace(ok, `"a"`, `"A"`, 1) + `]}`, "twice"},
 		"name":          {`{"schema":1,"accounts":[` + entryOf("a\nb", `["read"]`, goodHash) + `]}`, "not possible"},
 		"role":          {`{"schema":1,"accounts":[` + entryOf("a", `["root"]`, goodHash) + `]}`, "unknown role"},
@@ -81,12 +98,12 @@ func TestDecodeFileRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.part) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err != nil && strings.Contains(err.Error(), "AAAAAAAA") {
+		if err != nil && (strings.Contains(err.Error(), "AAAAAAAA") || strings.Contains(strings.ToLower(err.Error()), goodNT[1:29])) {
 			t.Errorf("%s: the error shows a hash: %v", name, err)
 		}
 	}
 	path := filepath.Join(t.TempDir(), "accounts.json")
-	if err := os.WriteFile(path, []byte(`{"schema":2}`), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(`{"schema":3}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), path) {
@@ -100,6 +117,9 @@ func FuzzAccounts(f *testing.F) {
 	f.Add([]byte(`{"schema":1,"accounts":[]}`))
 	f.Add([]byte(`{"schema":1,"accounts":[{"name":"a","roles":["read","backup"],"created":"2026-01-01T00:00:00Z","password":"` + goodHash + `"}]}`))
 	f.Add([]byte(`{"schema":1,"accounts":[{"name":"a","roles":["read"],"password":"$argon2id$v=19$m=4294967295,t=4294967295,p=255$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA"}]}`))
+	f.Add([]byte(`{"schema":2,"accounts":[{"name":"a","roles":["read"],"created":"2026-01-01T00:00:00Z","password":"` + goodHash + `","nt_hash":"` + goodNT + `"}]}`))
+	f.Add([]byte(`{"schema":1,"accounts":[{"name":"a","roles":["read"],"created":"2026-01-01T00:00:00Z","password":"` + goodHash + `","nt_hash":"` + goodNT + `"}]}`))
+	f.Add([]byte(`{"schema":2,"accounts":[{"name":"a","roles":["read"],"password":"` + goodHash + `","nt_hash":"` + strings.ToUpper(goodNT) + `"}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := decodeFile(b)
 		if err != nil {
@@ -108,6 +128,9 @@ func FuzzAccounts(f *testing.F) {
 		for _, e := range a.Accounts {
 			if e.hash.cost.check() != nil || e.roles == 0 || e.roles&^AllRoles != 0 || checkName(e.Name) != nil {
 				t.Errorf("accepted %+v", e)
+			}
+			if e.NTHash != "" && (a.Schema != ntSchema || e.nt.text() != e.NTHash) {
+				t.Errorf("accepted the NT hash %q in schema %d", e.NTHash, a.Schema)
 			}
 		}
 		once, err := json.Marshal(a)

@@ -3,6 +3,7 @@ package account
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -47,6 +48,7 @@ type Account struct {
 	Name    string
 	Roles   Roles
 	Created time.Time
+	NTLM    bool // may log on by NTLM, see [Store.AddNTLM]
 }
 
 // Store is a file of accounts. Every call reads the file, so that a change made
@@ -60,6 +62,7 @@ type Store struct {
 	waiting atomic.Int64
 	hashed  atomic.Int64 // hashes computed, for tests
 	nobody  phc          // what unknown names are checked against
+	decoy   ntHash       // likewise
 	cache   *cache
 }
 
@@ -105,6 +108,9 @@ func Open(path string, o Options) (*Store, error) {
 	}
 	s := &Store{path: path, o: o, slots: make(chan struct{}, o.MaxConcurrent)}
 	s.nobody = phc{cost: o.Cost, salt: make([]byte, saltSize), hash: make([]byte, hashSize)}
+	if _, err := rand.Read(s.decoy[:]); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
 	var err error
 	if s.cache, err = newCache(o.CacheFor); err != nil {
 		return nil, err
@@ -116,6 +122,10 @@ func Open(path string, o Options) (*Store, error) {
 // begin with a letter or digit; case does not distinguish them. At least one
 // role is needed.
 func (s *Store) Add(ctx context.Context, name string, roles Roles, password []byte) error {
+	return s.add(ctx, name, roles, password, "")
+}
+
+func (s *Store) add(ctx context.Context, name string, roles Roles, password []byte, nt string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -145,7 +155,7 @@ func (s *Store) Add(ctx context.Context, name string, roles Roles, password []by
 			return fmt.Errorf("account %s: there are %d accounts, which is the limit", name, maxAccounts)
 		}
 		f.Accounts = append(f.Accounts, entry{
-			Name: name, Roles: roles.Names(), Created: s.o.Now().UTC().Truncate(time.Second), Password: h.String(),
+			Name: name, Roles: roles.Names(), Created: s.o.Now().UTC().Truncate(time.Second), Password: h.String(), NTHash: nt,
 		})
 		return nil
 	})
@@ -196,10 +206,25 @@ func (s *Store) List(ctx context.Context) ([]Account, error) {
 	}
 	out := make([]Account, 0, len(f.Accounts))
 	for _, e := range f.Accounts {
-		out = append(out, Account{Name: e.Name, Roles: e.roles, Created: e.Created})
+		out = append(out, Account{Name: e.Name, Roles: e.roles, Created: e.Created, NTLM: e.NTHash != ""})
 	}
 	slices.SortFunc(out, func(a, b Account) int { return cmp.Compare(fold(a.Name), fold(b.Name)) })
 	return out, nil
+}
+
+// Principal returns the principal of an account, for a caller whose identity
+// was proven by other means (a Kerberos ticket); it has the rights that
+// [Store.Authenticate] gives. It fails with [ErrUnknown].
+func (s *Store) Principal(name string) (Principal, error) {
+	f, err := load(s.o.FS, s.path)
+	if err != nil {
+		return Principal{}, err
+	}
+	_, e := f.find(name)
+	if e == nil {
+		return Principal{}, fmt.Errorf("account %.64q: %w", name, ErrUnknown)
+	}
+	return e.principal(), nil
 }
 
 // Authenticate checks a password. It takes as long for a name that does not

@@ -48,7 +48,7 @@ func TestStore(t *testing.T) {
 	mustAdd(t, s, "zoe", Enroll, "zoes password")
 	mustAdd(t, s, "Alice", Operator|Auditor, "pässwort")
 	l, err := s.List(ctx)
-	if err != nil || len(l) != 2 || l[0] != (Account{"Alice", Operator | Auditor, now.UTC().Truncate(time.Second)}) || l[1].Name != "zoe" {
+	if err != nil || len(l) != 2 || l[0] != (Account{"Alice", Operator | Auditor, now.UTC().Truncate(time.Second), false}) || l[1].Name != "zoe" {
 		t.Fatalf("list %+v, %v", l, err)
 	}
 	if runtime.GOOS != "windows" {
@@ -69,7 +69,7 @@ func TestStore(t *testing.T) {
 	if want := (Principal{Name: "zoe", Roles: Enroll}); err != nil || p != want {
 		t.Errorf("zoe: %+v, %v", p, err)
 	}
-	for _, c := range [][2]string{{"zoe", "pässwort"}, {"zoe", ""}, {"nobody", "pässwort"}, {"", ""}, {"zoe\x00", "zoes password"}, {"zoe", strings.Repeat("x", 2000)}} {
+	for _, c := range [][2]string{{"zoe", "pässwort"}, {"zoe", ""}, {"nobody", "pässwort"}, {"", ""}, {"zoe\x00", "zoes password"}, {"zo\u1d07", "zoes password"}, {"zoe", strings.Repeat("x", 2000)}} {
 		if p, err := s.Authenticate(ctx, c[0], []byte(c[1])); !errors.Is(err, ErrBadCredentials) || p != (Principal{}) {
 			t.Errorf("%q: %+v, %v", c, p, err)
 		}
