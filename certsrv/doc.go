@@ -30,6 +30,8 @@
 //	accounts.json         accounts (package account)
 //	audit.log             audit events (package audit)
 //	private/ca.key        the CA's key, PKCS#8
+//	private/local.json    while it is served: how this machine's processes log
+//	                      on to it, see [LocalAccount]
 //	published/NAME.crt    the CA's certificate; .crl its newest CRL
 //	database/NAME.db      the database, with SQLite's -wal and -shm
 //	log/logNNNNN.log      closed log generations (package sqlitelog)

@@ -12,6 +12,7 @@ const (
 	auditName     = "audit.log"
 	privateDir    = "private"
 	keyName       = "private/ca.key"
+	localName     = "private/local.json"
 	databaseDir   = "database"
 	logDir        = "log"
 	systemDir     = "system"

@@ -21,6 +21,7 @@ type run struct {
 	audit  *audit.Log
 	ca     *authority.Authority
 	db     *sqlitelog.DB
+	local  *LocalAccount   // nil: the service has no address
 	ctx    context.Context // ends when the service is to stop at once
 	cancel context.CancelFunc
 
@@ -100,6 +101,9 @@ func (s *Server) start(ctx context.Context) (_ *run, err error) {
 		return nil, err
 	}
 	if err := r.lock.announce(s.opts.Address, s.clock.Now()); err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	if err := r.publishLocal(); err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
 	if err := s.reload(); err != nil {
@@ -265,7 +269,7 @@ func (r *run) close() error {
 		errs = append(errs, r.audit.Close())
 	}
 	if r.lock != nil {
-		errs = append(errs, r.lock.release())
+		errs = append(errs, r.withdrawLocal(), r.lock.release())
 	}
 	return errors.Join(errs...)
 }
