@@ -65,6 +65,10 @@ type Options struct {
 	Realm  string           // of HTTP Basic; "certkeep" if empty
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil is time.Now
+
+	// OnRefused, if set, hears of each wrong name or password, and from which
+	// HOST:PORT it came. The name is whatever the client sent.
+	OnRefused func(name, remote string)
 }
 
 // NewHandler serves PathCACerts and PathSimpleEnroll. It refuses to see

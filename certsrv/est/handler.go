@@ -185,6 +185,9 @@ func (h *handler) authenticate(w http.ResponseWriter, r *http.Request) (account.
 	case errors.Is(err, account.ErrBadCredentials):
 		h.limit.failed(from)
 		h.o.Logger.Warn("est: login failed", "user", fmt.Sprintf("%.64s", name), "remote", r.RemoteAddr)
+		if h.o.OnRefused != nil {
+			h.o.OnRefused(name, r.RemoteAddr)
+		}
 		h.challenge(w, account.ErrBadCredentials.Error())
 	case errors.Is(err, account.ErrBusy):
 		later(w, time.Second)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,11 @@ func TestSimpleEnroll(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	c := newCA(t, time.Now)
 	var logged bytes.Buffer
-	h := NewHandler(c, accounts(t), Options{Realm: "Test", Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	var refused []string
+	h := NewHandler(c, accounts(t), Options{
+		Realm: "Test", Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		OnRefused: func(name, remote string) { refused = append(refused, name+" from "+remote) },
+	})
 	good := csr64(t, "host.example")
 	change := func(f func(r *http.Request)) *http.Request {
 		r := enroll(good)
@@ -126,6 +131,10 @@ func TestRefusals(t *testing.T) {
 	}
 	if c.last != nil {
 		t.Error("something was issued")
+	}
+	slices.Sort(refused)
+	if want := []string{"alice from 192.0.2.1:1234", "eve from 192.0.2.1:1234"}; !slices.Equal(refused, want) {
+		t.Errorf("OnRefused heard of %q", refused)
 	}
 	if s := logged.String(); strings.Contains(s, "password of") || !strings.Contains(s, "eve") {
 		t.Errorf("log: %s", s)

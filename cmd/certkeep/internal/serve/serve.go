@@ -157,7 +157,17 @@ func (a *Authority) enrolment(ctx context.Context, o Options, address string) (h
 	if err != nil {
 		return nil, nil, err
 	}
-	return est.NewHandler(a.Server.EST(), accounts, est.Options{Realm: a.Server.Config().Name, Logger: o.Logger}), cert, nil
+	return est.NewHandler(a.Server.EST(), accounts, est.Options{
+		Realm: a.Server.Config().Name, Logger: o.Logger, OnRefused: a.refused,
+	}), cert, nil
+}
+
+// refused has the audit log tell of a wrong password.
+func (a *Authority) refused(name, remote string) {
+	l := certsrv.RefusedLogon{Account: name, Origin: remote, Mechanism: "basic", Reason: account.ErrBadCredentials.Error()}
+	if err := a.Server.LogonRefused(l); err != nil {
+		a.logger.Error("a refused logon is not recorded", slog.Any("error", err))
+	}
 }
 
 func (a *Authority) goServe(s *http.Server, l net.Listener, tls bool) {
