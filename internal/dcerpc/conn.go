@@ -1,0 +1,201 @@
+package dcerpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// keepBuffers is how long an idle connection keeps the buffers of its last
+// call for the next one.
+const keepBuffers = 10 * time.Second
+
+// Conn is a connection of a server's client.
+type Conn struct {
+	server *Server
+	id     uint64
+	host   netip.Addr
+	nc     net.Conn
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	// authenticated: at least one security context is made. The table of
+	// connections reads it.
+	authenticated atomic.Bool
+
+	// What follows is the goroutine's of the connection.
+	since      time.Time // when it was made
+	r          reader
+	w          writer
+	bound      bool
+	group      uint32
+	maxXmit    int
+	maxRecv    int
+	headerSign bool
+	contexts   map[uint16]*Interface // by presentation context
+	securities map[uint32]*security  // by auth_context_id
+	pending    request               // whose fragments arrive
+	reply      []byte                // the last response's space
+}
+
+// ID is a number that no other connection of the server has, or had.
+func (c *Conn) ID() uint64 { return c.id }
+
+// LocalAddr returns the server's address of the connection.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// RemoteAddr returns the client's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Context ends with the connection.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+func (s *Server) newConn(ctx context.Context, nc net.Conn) *Conn {
+	c := &Conn{
+		server:     s,
+		id:         s.lastConn.Add(1),
+		host:       hostOf(nc.RemoteAddr()),
+		nc:         nc,
+		since:      time.Now(),
+		r:          reader{src: nc},
+		maxXmit:    int(s.limits.MaxFragment),
+		maxRecv:    int(s.limits.MaxFragment),
+		contexts:   make(map[uint16]*Interface),
+		securities: make(map[uint32]*security),
+	}
+	c.w.dst = deadlineWriter{nc, s.limits.WriteTimeout}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	return c
+}
+
+// deadlineWriter gives each write the same time.
+type deadlineWriter struct {
+	nc      net.Conn
+	timeout time.Duration
+}
+
+func (w deadlineWriter) Write(b []byte) (int, error) {
+	w.nc.SetWriteDeadline(time.Now().Add(w.timeout))
+	return w.nc.Write(b)
+}
+
+// close ends the connection, from any goroutine.
+func (c *Conn) close() {
+	c.cancel()
+	c.nc.Close()
+}
+
+// errHangUp ends a connection after the client was told why.
+var errHangUp = errors.New("refused")
+
+// serve serves the connection until it ends.
+func (c *Conn) serve() {
+	log := c.server.log.With("remote", c.RemoteAddr(), "connection", c.id)
+	stop := context.AfterFunc(c.ctx, func() { c.nc.Close() })
+	defer func() {
+		// A defect in a handler ends its connection, not the server.
+		if p := recover(); p != nil {
+			log.Error("panic", "value", p, "stack", string(debug.Stack()))
+		}
+		stop()
+		c.close()
+		c.server.conns.remove(c)
+	}()
+	for {
+		err := c.step()
+		if err == nil {
+			continue
+		}
+		switch {
+		case errors.Is(err, errHangUp):
+			log.Info("client refused", "error", err)
+			c.linger()
+		case errors.Is(err, io.EOF) || c.ctx.Err() != nil:
+			log.Debug("connection ended")
+		default:
+			log.Info("connection ended", "error", err)
+		}
+		return
+	}
+}
+
+// linger lets the client read its refusal. Closing at once would discard it if
+// something of the client's had not been read.
+func (c *Conn) linger() {
+	tcp, ok := c.nc.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	c.r.buf = nil
+	tcp.CloseWrite()
+	tcp.SetReadDeadline(time.Now().Add(time.Second))
+	io.Copy(io.Discard, io.LimitReader(tcp, 1<<20))
+}
+
+// step serves one PDU.
+func (c *Conn) step() error {
+	h, pdu, err := c.read()
+	if err != nil {
+		if errors.Is(err, errVersion) {
+			c.w.dst.Write(appendNak(nil, h.callID, NakProtocolVersion))
+			return hangUp("%w", err)
+		}
+		return err
+	}
+	switch h.ptype {
+	case ptypeBind, ptypeAlter:
+		return c.bind(h, pdu)
+	case ptypeAuth3:
+		return c.auth3(h, pdu)
+	case ptypeRequest:
+		return c.request(h, pdu)
+	case ptypeCancel, ptypeOrphaned:
+		// Of a call that is being carried out, watch takes care. A call whose
+		// response left already has none to be stopped.
+		if c.pending.active && c.pending.callID == h.callID && h.ptype == ptypeOrphaned {
+			c.pending.drop()
+		}
+		return nil
+	}
+	return c.refuse(h.callID, 0, StatusProtocol, "pdu type %d", h.ptype)
+}
+
+// read returns the next PDU. How long it may take depends on what the
+// connection is in: a handshake, a request, or between requests.
+func (c *Conn) read() (header, []byte, error) {
+	l := &c.server.limits
+	now := time.Now()
+	switch {
+	case !c.authenticated.Load():
+		c.nc.SetReadDeadline(c.since.Add(l.HandshakeTimeout))
+		return c.r.next()
+	case c.pending.active:
+		c.nc.SetReadDeadline(c.pending.since.Add(l.ReadTimeout))
+		return c.r.next()
+	case c.r.start != c.r.end: // the next request has come in part
+		c.nc.SetReadDeadline(now.Add(l.ReadTimeout))
+		return c.r.next()
+	}
+	c.nc.SetReadDeadline(now.Add(min(keepBuffers, l.IdleTimeout)))
+	err := c.r.need(1)
+	if errors.Is(err, os.ErrDeadlineExceeded) && l.IdleTimeout > keepBuffers {
+		c.r.release()
+		c.w.release()
+		c.reply = nil
+		c.nc.SetReadDeadline(now.Add(l.IdleTimeout))
+		err = c.r.need(1)
+	}
+	if err != nil {
+		return header{}, nil, err
+	}
+	if h, ok := c.r.peek(); !ok || c.r.end-c.r.start < h.fragLen {
+		c.nc.SetReadDeadline(time.Now().Add(l.ReadTimeout))
+	}
+	return c.r.next()
+}
