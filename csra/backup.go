@@ -1,0 +1,254 @@
+package csra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/certkeep/certkeep/certadm"
+)
+
+// backup is the client's side of a session.
+type backup struct {
+	c    *Client
+	kind certadm.BackupType
+
+	mu       sync.Mutex
+	over     bool
+	readSize int32 // set by the first open
+	file     *file
+	partial  map[string]bool // files that the consumer did not read to their end
+	buffers  [][]byte        // for the next file
+}
+
+// BackupPrepare starts a session, and proves that it is of type t: the wire does
+// not say clearly which parameter carries the type, but a full session lists
+// databases and an incremental one does not. If the server took the one for the
+// other the session is ended, and nothing else is done in it.
+func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certadm.Backup, error) {
+	if t != certadm.BackupFull && t != certadm.BackupLogsOnly {
+		return nil, local(fnPrepare, "", certadm.EInvalidArg, fmt.Sprintf("backup type %d is not known: 1 is a full backup, 2 an incremental one", t))
+	}
+	leave, err := c.enter(ctx, fnPrepare)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	args := prepareArgs{authority: c.authority, flags: uint32(t)}
+	if t == certadm.BackupLogsOnly {
+		args.grbitJet = 1
+	}
+	b := &backup{c: c, kind: t, partial: make(map[string]bool)}
+	c.mu.Lock()
+	if c.session != nil {
+		c.mu.Unlock()
+		return nil, outOfSequence(fnPrepare, "", "this client has a backup session already")
+	}
+	c.session = b
+	c.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	if err := c.calls.prepare(ctx, args); err != nil {
+		c.forget(b)
+		return nil, fail(fnPrepare, "", err)
+	}
+	if err := b.prove(ctx); err != nil {
+		b.over = true
+		endErr := c.simple(context.WithoutCancel(ctx), fnEnd, "", func(ctx context.Context) error { return c.calls.simple(ctx, opBackupEnd) })
+		if endErr != nil {
+			c.log.Warn("ending a session of the wrong type", slog.Any("error", endErr))
+		}
+		c.forget(b)
+		return nil, fail(fnPrepare, "", err)
+	}
+	return b, nil
+}
+
+// prove lists the databases, and compares what comes with what has to.
+func (b *backup) prove(ctx context.Context) error {
+	l, err := b.c.list(ctx, opBackupGetAttachments)
+	var code certadm.HRESULT
+	refused := errors.As(err, &code) && !isMalformed(err)
+	if b.kind == certadm.BackupLogsOnly {
+		switch {
+		case refused || err == nil && len(l) == 0:
+			return nil
+		case err != nil:
+			return err
+		}
+		return wrongType("an incremental backup was asked for, and the server lists databases as in a full one")
+	}
+	if err != nil {
+		return fmt.Errorf("listing the databases of a full backup: %w", err)
+	}
+	for _, e := range l {
+		if e.Type == certadm.FileDatabase {
+			return nil
+		}
+	}
+	return wrongType("a full backup was asked for, and the server lists no database")
+}
+
+func wrongType(why string) error {
+	return &certadm.Error{Op: fnPrepare, Code: certadm.EUnexpected, Err: errors.New(why + "; the session was ended, and nothing was truncated"),
+		Hint: "the server reads BackupPrepare in another way than is known: please report it"}
+}
+
+// isMalformed tells a list that could not be decoded from a refusal; both carry a
+// code.
+func isMalformed(err error) bool {
+	var m *certadm.MalformedError
+	return errors.As(err, &m)
+}
+
+func (c *Client) forget(b *backup) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == b {
+		c.session = nil
+	}
+}
+
+// check refuses calls after End.
+func (b *backup) check(op string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return invalidHandle(op)
+	}
+	return nil
+}
+
+func (b *backup) DatabaseLocations(ctx context.Context) (certadm.FileList, error) {
+	if err := b.check(fnLocations); err != nil {
+		return nil, err
+	}
+	return b.c.DatabaseLocations(ctx)
+}
+
+func (b *backup) DynamicFiles(ctx context.Context) ([]string, error) {
+	if err := b.check(fnDynamic); err != nil {
+		return nil, err
+	}
+	return b.c.DynamicFiles(ctx)
+}
+
+func (b *backup) DatabaseNames(ctx context.Context) (certadm.FileList, error) {
+	if err := b.check(fnNames); err != nil {
+		return nil, err
+	}
+	if b.kind != certadm.BackupFull {
+		return nil, local(fnNames, "", certadm.HrInvalidBackupSequence, "an incremental backup has no databases")
+	}
+	return do(ctx, b.c, fnNames, "", func(ctx context.Context) (certadm.FileList, error) { return b.c.list(ctx, opBackupGetAttachments) })
+}
+
+func (b *backup) Logs(ctx context.Context) (certadm.FileList, error) {
+	if err := b.check(fnLogs); err != nil {
+		return nil, err
+	}
+	return do(ctx, b.c, fnLogs, "", func(ctx context.Context) (certadm.FileList, error) { return b.c.list(ctx, opBackupGetLogs) })
+}
+
+// TruncateLogs is refused here already while a file is open, or as long as one
+// was opened and not read to its end: the server may have sent all of it.
+func (b *backup) TruncateLogs(ctx context.Context) error {
+	b.mu.Lock()
+	var err error
+	switch {
+	case b.over:
+		err = invalidHandle(fnTruncate)
+	case b.file != nil:
+		err = outOfSequence(fnTruncate, b.file.name, "a file is open")
+	case len(b.partial) > 0:
+		err = outOfSequence(fnTruncate, one(b.partial), "the file was not read to its end; nothing was truncated")
+	}
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return b.c.simple(ctx, fnTruncate, "", func(ctx context.Context) error { return b.c.calls.simple(ctx, opBackupTruncateLogs) })
+}
+
+func one(m map[string]bool) string {
+	for k := range m {
+		return k
+	}
+	return ""
+}
+
+// End ends the session, whatever comes of it; also when ctx has ended, for as
+// long as the client waits for a call that was given up.
+func (b *backup) End(ctx context.Context) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+	}
+	b.mu.Lock()
+	if b.over {
+		b.mu.Unlock()
+		return invalidHandle(fnEnd)
+	}
+	b.over = true
+	f, partial := b.file, one(b.partial)
+	b.file = nil
+	b.mu.Unlock()
+	defer b.c.forget(b)
+	if f != nil {
+		f.stop(ctx)
+		if f.ended { // it is open here only
+			b.reopen(ctx, f.name, true)
+		}
+	} else if partial != "" {
+		b.reopen(ctx, partial, false)
+	}
+	return b.c.simple(ctx, fnEnd, "", func(ctx context.Context) error { return b.c.calls.simple(ctx, opBackupEnd) })
+}
+
+// reopen opens a file again that the server holds for read and the consumer did
+// not read to its end, or did not close: so the server does not take the backup
+// for a whole one.
+func (b *backup) reopen(ctx context.Context, name string, leave bool) {
+	err := b.c.simple(ctx, fnOpen, name, func(ctx context.Context) error {
+		if _, err := b.c.calls.openFile(ctx, name); err != nil || leave {
+			return err
+		}
+		return b.c.calls.simple(ctx, opBackupCloseFile)
+	})
+	if err != nil {
+		b.c.log.Debug("opening a file again that was not read to its end or not closed", slog.Any("error", err))
+	}
+}
+
+// abandon ends the session on this side; the connection is about to be closed.
+func (b *backup) abandon() {
+	b.mu.Lock()
+	f := b.file
+	b.over, b.file = true, nil
+	b.mu.Unlock()
+	if f != nil {
+		ctx, cancel := context.WithTimeout(b.c.life, patience)
+		defer cancel()
+		f.stop(ctx)
+	}
+}
+
+// untag strips the tag of a UNC name, if it has one.
+func untag(name string) string {
+	if !strings.HasPrefix(name, `\\`) {
+		for i := range name {
+			if i > 0 {
+				if strings.HasPrefix(name[i:], `\\`) {
+					return name[i:]
+				}
+				break
+			}
+		}
+	}
+	return name
+}

@@ -1,0 +1,154 @@
+package csra
+
+import (
+	"context"
+	"errors"
+
+	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/gss"
+	"github.com/certkeep/certkeep/internal/ndr"
+)
+
+// The functions of Certadm.dll, for errors.
+const (
+	fnOnline    = "CertSrvIsServerOnline"
+	fnPrepare   = "CertSrvBackupPrepare"
+	fnLocations = "CertSrvRestoreGetDatabaseLocations"
+	fnNames     = "CertSrvBackupGetDatabaseNames"
+	fnOpen      = "CertSrvBackupOpenFile"
+	fnRead      = "CertSrvBackupRead"
+	fnClose     = "CertSrvBackupClose"
+	fnLogs      = "CertSrvBackupGetBackupLogs"
+	fnTruncate  = "CertSrvBackupTruncateLogs"
+	fnDynamic   = "CertSrvBackupGetDynamicFileList"
+	fnEnd       = "CertSrvBackupEnd"
+	fnRestore   = "CertSrvRestorePrepare"
+	fnControl   = "CertSrvServerControl"
+)
+
+// Win32 results of RPC, beside those that certadm has (winerror.h).
+const (
+	rpcUnknownInterface certadm.HRESULT = 0x800706B5 // RPC_S_UNKNOWN_IF
+	rpcServerTooBusy    certadm.HRESULT = 0x800706BB // RPC_S_SERVER_TOO_BUSY
+	rpcCallFailed       certadm.HRESULT = 0x800706BE // RPC_S_CALL_FAILED
+	rpcProtocolError    certadm.HRESULT = 0x800706C0 // RPC_S_PROTOCOL_ERROR
+	rpcNoSuchMethod     certadm.HRESULT = 0x800706D1 // RPC_S_PROCNUM_OUT_OF_RANGE
+	rpcBadStubData      certadm.HRESULT = 0x800706F7 // RPC_X_BAD_STUB_DATA
+	rpcSecurityPackage  certadm.HRESULT = 0x80070721 // RPC_S_SEC_PKG_ERROR
+	logonFailure        certadm.HRESULT = 0x8007052E // ERROR_LOGON_FAILURE
+	noCredentials       certadm.HRESULT = 0x8009030E // SEC_E_NO_CREDENTIALS
+)
+
+// remoteFault is a fault with which the server answered. It wraps its HRESULT.
+type remoteFault struct {
+	code  certadm.HRESULT
+	fault error
+}
+
+func (e *remoteFault) Error() string   { return e.fault.Error() }
+func (e *remoteFault) Unwrap() []error { return []error{e.code, e.fault} }
+
+// faultCode is the HRESULT that Windows makes of a fault's status: an HRESULT
+// that travelled as a fault, a Win32 error, or one of DCE's own numbers (C706
+// appendix E).
+func faultCode(status uint32) certadm.HRESULT {
+	switch status {
+	case 0x1c010002:
+		return rpcNoSuchMethod
+	case 0x1c010003:
+		return rpcUnknownInterface
+	case 0x1c01000b:
+		return rpcProtocolError
+	case 0x1c010014:
+		return rpcServerTooBusy
+	}
+	switch {
+	case status == 0:
+		return rpcProtocolError
+	case status&0x80000000 != 0 || status <= 0xFFFF:
+		return certadm.FromWin32(status)
+	}
+	return rpcCallFailed
+}
+
+// fail makes the *certadm.Error of a failed call.
+func fail(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e := (*certadm.Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	e := &certadm.Error{Op: op, Path: path}
+	var (
+		code  certadm.HRESULT
+		bad   *malformed
+		stub  *ndr.Error
+		fault *remoteFault
+	)
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		e.Code, e.Err = certadm.ErrorCancelled, err
+	case errors.As(err, &fault):
+		e.Code, e.Err = fault.code, fault.fault
+	case errors.As(err, &code):
+		if e.Code = code; err != error(code) {
+			e.Err = err
+		}
+	case errors.As(err, &bad) || errors.As(err, &stub):
+		e.Code, e.Err = rpcBadStubData, err
+	case errors.Is(err, gss.ErrIntegrity):
+		e.Code, e.Err = rpcSecurityPackage, err
+	default:
+		e.Code, e.Err = certadm.RPCServerUnavailable, err
+	}
+	e.Hint = hint(op, e.Code)
+	return e
+}
+
+// local is a failure that the server was not asked about.
+func local(op, path string, code certadm.HRESULT, why string) error {
+	return &certadm.Error{Op: op, Path: path, Code: code, Err: errors.New(why), Hint: hint(op, code)}
+}
+
+func invalidHandle(op string) error {
+	return local(op, "", certadm.HrInvalidHandle, "the session has ended")
+}
+
+func outOfSequence(op, path, why string) error { return local(op, path, certadm.EUnexpected, why) }
+
+// hint is what the user can do about a code.
+func hint(op string, code certadm.HRESULT) string {
+	switch code {
+	case certadm.EAccessDenied:
+		return deniedHint(op)
+	case certadm.HrMissingFullBackup:
+		return "take a full backup first"
+	case certadm.HrInvalidBackup:
+		return "circular logging keeps no logs for an incremental backup: take a full backup, or turn circular logging off"
+	case certadm.HrBackupInProgress:
+		return "another backup of this authority is running: try again when it has ended"
+	case certadm.EInvalidArg:
+		if op == fnPrepare || op == fnOnline || op == fnControl {
+			return "if the server wants its authority's name, give the CA's common name: adcs://HOST/CA NAME"
+		}
+	case certadm.ErrorServiceNotActive:
+		return "start Certificate Services there (net start CertSvc)"
+	case certadm.RPCServerUnavailable:
+		return "the connection is lost: connect anew and start over; the server ends the session, and truncates nothing"
+	case rpcServerTooBusy:
+		return "the server is at its limit of connections or logons: try again later"
+	}
+	return ""
+}
+
+func deniedHint(op string) string {
+	switch op {
+	case fnPrepare, fnEnd, fnNames, fnLogs, fnOpen, fnRead, fnTruncate, fnLocations, fnDynamic:
+		return `a stock AD CS refuses remote backups: on the CA run certutil -setreg CA\InterfaceFlags -IF_NOREMOTEICERTADMINBACKUP and restart CertSvc; ` +
+			`the account needs Read on the CA and the right to back up files on its machine (SeBackupPrivilege, as members of Backup Operators have)`
+	case fnControl:
+		return "only administrators of the CA may stop it"
+	}
+	return "the account lacks the right on the CA"
+}
