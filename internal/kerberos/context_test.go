@@ -211,4 +211,3 @@ func TestKeytabVersions(t *testing.T) {
 		}
 	}
 }
-

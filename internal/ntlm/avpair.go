@@ -45,6 +45,9 @@ func parsePairs(b []byte) (pairs, error) {
 		id, n := binary.LittleEndian.Uint16(b), int(binary.LittleEndian.Uint16(b[2:]))
 		b = b[4:]
 		if id == avEOL {
+			if n != 0 {
+				return nil, errors.New("the last av pair has a length")
+			}
 			return list, nil
 		}
 		if n > len(b) {

@@ -18,6 +18,8 @@ package ntlm
 
 import (
 	"encoding/binary"
+	"fmt"
+	"io"
 	"unicode/utf16"
 
 	//lint:ignore SA1019 the NT hash is defined by MD4 (MS-NLMP section 3.3.1)
@@ -41,8 +43,12 @@ func (c Credentials) String() string {
 	return c.Domain + `\` + c.User
 }
 
-// GoString is [Credentials.String], so that %#v shows no hash either.
-func (c Credentials) GoString() string { return c.String() }
+// Format implements [fmt.Formatter], so that no verb shows the hash.
+func (c Credentials) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// MarshalText implements [encoding.TextMarshaler], so that neither JSON nor a
+// log shows the hash.
+func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // NTHash returns the hash that NTLM uses in place of the password: MD4 of its
 // UTF-16 (NTOWFv1, MS-NLMP section 3.3.1). Who knows it can log on: it is as
