@@ -27,6 +27,9 @@ type Options struct {
 	// Login says who logs on at adcs://.
 	Login Login
 
+	// Stage hears how each stage of connecting to adcs:// ended; may be nil.
+	Stage func(Stage, error)
+
 	// Stopped opens a ca:DIR without starting it: for a restore.
 	Stopped bool
 
@@ -46,6 +49,8 @@ type Connection struct {
 	svc     certadm.Service
 	server  *certsrv.Server
 	started bool
+
+	servedAt string // of a ca:DIR that another process serves
 }
 
 // closeTimeout bounds how long Close waits for calls under way.

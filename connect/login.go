@@ -43,6 +43,27 @@ type Login struct {
 // is missing: nothing was sent.
 var ErrLogin = errors.New("cannot log on like this")
 
+// Means is how to log on at a certain address.
+type Means struct {
+	User string // "" for whom the ticket cache names
+	from source
+}
+
+// Mechanism is AuthKerberos or AuthNTLM.
+func (m Means) Mechanism() Auth {
+	if m.from == fromNTLMPassword {
+		return AuthNTLM
+	}
+	return AuthKerberos
+}
+
+// Choose decides how to log on at a. It reads no file and asks nobody; an error
+// is [ErrLogin].
+func (l Login) Choose(a Address) (Means, error) {
+	user, from, err := l.choose(a)
+	return Means{User: user, from: from}, err
+}
+
 // source is what proves who the user is.
 type source string
 
@@ -53,7 +74,6 @@ const (
 	fromNTLMPassword   source = "ntlm password"
 )
 
-// choose decides how to log on at a. It reads no file and asks nobody.
 func (l Login) choose(a Address) (user string, from source, err error) {
 	user = a.User
 	if user == "" {
@@ -95,14 +115,6 @@ func (l Login) choose(a Address) (user string, from source, err error) {
 		return user, fromNTLMPassword, nil
 	}
 	return "", "", fmt.Errorf("%w: there is no way %q; there are auto, kerberos, ntlm", ErrLogin, auth)
-}
-
-// mechanism is what the choice comes to in one word.
-func (s source) mechanism() Auth {
-	if s == fromNTLMPassword {
-		return AuthNTLM
-	}
-	return AuthKerberos
 }
 
 // splitDomain separates DOMAIN\USER. A name with "@" stays whole: servers take it

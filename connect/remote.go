@@ -9,6 +9,18 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 )
 
+// Stage is a part of connecting to adcs://.
+type Stage string
+
+// The stages, in their order.
+const (
+	StageResolver     Stage = "resolver"     // ServerAlive2, without a logon
+	StageAuthenticate Stage = "authenticate" // at the resolver
+	StageActivate     Stage = "activate"     // an object of Certificate Services
+	StageExporter     Stage = "exporter"     // TCP to the port that the server named
+	StageBind         Stage = "bind"         // the logon there, and ICertAdminD
+)
+
 // What a backup needs besides the procedure depends on where the server is. In
 // a directory of this machine the dynamic files can be copied; across the network
 // they can only be named, and the server is asked for what is in the most
@@ -46,3 +58,7 @@ func (c *Connection) Elsewhere() backupset.Presence {
 	}
 	return backupset.Absent
 }
+
+// ServedAt is the address at which a ca:DIR is being served by another process,
+// through which this connection goes; "" for any other connection.
+func (c *Connection) ServedAt() string { return c.servedAt }

@@ -89,7 +89,7 @@ across the network and Windows' own are for later versions.`,
 		newDemoCommand(c), newCACommand(c),
 		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
 		newBackupCommand(c), newVerifyCommand(c), newDrillCommand(c), newRestoreCommand(c),
-		newCertsCommand(c),
+		newCertsCommand(c), newDoctorCommand(c),
 		newVersionCommand(c), newCompletionCommand(c), newDemoChildCommand(c),
 	)
 	root.AddCommand(laterVerbs(c)...)
@@ -143,7 +143,7 @@ func laterVerbs(c *console) []*cobra.Command {
 	for _, v := range []struct{ name, what string }{
 		{"init", "a repository (init)"}, {"list", "a repository (list)"}, {"show", "a repository (show)"},
 		{"import", "a repository (import)"}, {"export", "a repository (export)"}, {"copy", "a repository (copy)"},
-		{"forget", "retention (forget)"}, {"prune", "retention (prune)"}, {"doctor", "the preflight check (doctor)"},
+		{"forget", "retention (forget)"}, {"prune", "retention (prune)"},
 	} {
 		cmds = append(cmds, &cobra.Command{
 			Use: v.name, Hidden: true, DisableFlagParsing: true,

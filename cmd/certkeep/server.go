@@ -61,12 +61,17 @@ func withServer(ctx context.Context, c *console, server string, o serverOptions,
 		return err
 	}
 	conn, err := a.Open(ctx, o.options(c, a, co))
-	if errors.Is(err, connect.ErrNotInThisVersion) {
-		return withHint(err, "the SERVERs that this version opens are adcs://HOST, across the network, and ca:DIR, an embedded authority")
-	}
 	if err != nil {
-		return err
+		return notOpened(err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return use(conn)
+}
+
+// notOpened adds to what went wrong what can be opened.
+func notOpened(err error) error {
+	if errors.Is(err, connect.ErrNotInThisVersion) {
+		return withHint(err, "the SERVERs that this version opens are adcs://HOST, across the network, and ca:DIR, an embedded authority")
+	}
+	return err
 }
