@@ -38,6 +38,7 @@ def login(job):
         lp.load(name)
     creds = credentials.Credentials()
     creds.set_username(job['user'])
+    creds.set_workstation('PEER')
     creds.set_domain(job['domain'])
     if job.get('kerberos'):
         creds.set_kerberos_state(credentials.MUST_USE_KERBEROS)
