@@ -41,8 +41,9 @@ func parseBind(body []byte) (p bindPDU, err error) {
 		if len(body) < transfers*syntaxSize {
 			return p, protocolError("bind ends in presentation context %d of %d", i, n)
 		}
-		for range transfers {
-			c.transfers = append(c.transfers, syntaxAt(body))
+		c.transfers = make([]Syntax, transfers)
+		for n := range c.transfers {
+			c.transfers[n] = syntaxAt(body)
 			body = body[syntaxSize:]
 		}
 		p.contexts = append(p.contexts, c)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/certkeep/certkeep/internal/gss"
@@ -33,7 +34,8 @@ type Client struct {
 	w           writer
 	maxResponse int
 
-	turn chan struct{} // holds one token: who has it uses what follows
+	closed atomic.Bool   // by Close
+	turn   chan struct{} // holds one token: who has it uses what follows
 
 	broken     error // why the connection is of no more use
 	bound      bool
@@ -86,7 +88,10 @@ func newClient(conn net.Conn, o ClientOptions) *Client {
 }
 
 // Close closes the connection. A call that waits for its answer fails.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error {
+	c.closed.Store(true)
+	return c.conn.Close()
+}
 
 // LocalAddr returns the connection's address on this side.
 func (c *Client) LocalAddr() net.Addr { return c.conn.LocalAddr() }
@@ -156,6 +161,9 @@ func (c *Client) begin(ctx context.Context) (end func(err error, survives bool) 
 		c.turn <- struct{}{}
 		return nil, interruption(ctx)
 	}
+	if c.broken == nil && c.closed.Load() {
+		c.broken = ErrClosed
+	}
 	if c.broken != nil {
 		c.turn <- struct{}{}
 		return nil, c.broken
@@ -176,8 +184,12 @@ func (c *Client) begin(ctx context.Context) (end func(err error, survives bool) 
 				c.conn.SetDeadline(time.Time{})
 			}
 		default:
-			if late && !errors.Is(err, ErrProtocol) {
+			switch {
+			case errors.Is(err, ErrProtocol):
+			case late:
 				err = interruption(ctx)
+			case c.closed.Load():
+				err = fmt.Errorf("%w: %w", ErrClosed, err)
 			}
 			c.conn.Close()
 			c.broken = fmt.Errorf("%w after: %w", ErrClosed, err)

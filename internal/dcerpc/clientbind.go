@@ -59,10 +59,12 @@ func (c *Client) bind(ctx context.Context, s Syntax, sec *Security) (*Binding, e
 	if err != nil {
 		return nil, err
 	}
+	// It is made, whatever the server thinks of the interface: what is bound
+	// next must not go unprotected.
+	c.current = i.sec
 	if b.rejected != nil {
 		return nil, b.rejected
 	}
-	c.current = i.sec
 	return i, nil
 }
 

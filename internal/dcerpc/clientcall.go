@@ -44,7 +44,7 @@ func (c *Client) call(i *Binding, q Request) ([]byte, error) {
 		}
 		out = append(out, part...)
 		if last {
-			if i.sec != nil {
+			if i.sec != nil { // at LevelConnect, an answer is all there is
 				i.sec.unconfirmed = false
 			}
 			return out, nil
@@ -81,13 +81,17 @@ func (c *Client) receive(i *Binding, callID uint32) (h header, part []byte, err 
 		if i.sec.protects() && h.ptype != ptypeFault {
 			return h, nil, protocolError("response is not protected")
 		}
-		return h, body, nil
-	}
-	if i.sec == nil || !i.sec.matches(v) {
-		return h, nil, protocolError("response of another security context")
-	}
-	if part, err = i.sec.unwrap(pdu[:f.size:f.size], body, v); err != nil {
-		return h, nil, fmt.Errorf("%w: response: %w", ErrProtocol, err)
+		part = body
+	} else {
+		if i.sec == nil || !i.sec.matches(v) {
+			return h, nil, protocolError("response of another security context")
+		}
+		if part, err = i.sec.unwrap(pdu[:f.size:f.size], body, v); err != nil {
+			return h, nil, fmt.Errorf("%w: response: %w", ErrProtocol, err)
+		}
+		if i.sec.protects() {
+			i.sec.unconfirmed = false
+		}
 	}
 	if h.ptype == ptypeResponse && f.contextID != i.contextID {
 		return h, nil, protocolError("response of presentation context %d instead of %d", f.contextID, i.contextID)

@@ -69,20 +69,39 @@ func (s *Server) newConn(ctx context.Context, nc net.Conn) *Conn {
 		contexts:   make(map[uint16]*Interface),
 		securities: make(map[uint32]*security),
 	}
-	c.w.dst = deadlineWriter{nc, s.limits.WriteTimeout}
 	c.ctx, c.cancel = context.WithCancel(ctx)
+	c.w.dst = deadlineWriter{c}
 	return c
 }
 
 // deadlineWriter gives each write the same time.
-type deadlineWriter struct {
-	nc      net.Conn
-	timeout time.Duration
-}
+type deadlineWriter struct{ c *Conn }
 
 func (w deadlineWriter) Write(b []byte) (int, error) {
-	w.nc.SetWriteDeadline(time.Now().Add(w.timeout))
-	return w.nc.Write(b)
+	w.c.nc.SetWriteDeadline(time.Now().Add(w.c.server.limits.WriteTimeout))
+	if w.c.ctx.Err() != nil { // also if it ended just now: interrupt was too early
+		w.c.nc.SetWriteDeadline(time.Now().Add(lastWords))
+	}
+	return w.c.nc.Write(b)
+}
+
+// lastWords is how long the answer to the last call may take to leave when the
+// server closes.
+const lastWords = time.Second
+
+// interrupt ends what the connection is doing, but for a call: that is told by
+// its context, and its answer still sent.
+func (c *Conn) interrupt() {
+	c.nc.SetReadDeadline(time.Unix(1, 0))
+	c.nc.SetWriteDeadline(time.Now().Add(lastWords))
+}
+
+// readUntil sets how long what is read next may take.
+func (c *Conn) readUntil(t time.Time) {
+	c.nc.SetReadDeadline(t)
+	if c.ctx.Err() != nil { // also if it ended just now: interrupt was too early
+		c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // close ends the connection, from any goroutine.
@@ -97,7 +116,7 @@ var errHangUp = errors.New("refused")
 // serve serves the connection until it ends.
 func (c *Conn) serve() {
 	log := c.server.log.With("remote", c.RemoteAddr(), "connection", c.id)
-	stop := context.AfterFunc(c.ctx, func() { c.nc.Close() })
+	stop := context.AfterFunc(c.ctx, c.interrupt)
 	defer func() {
 		// A defect in a handler ends its connection, not the server.
 		if p := recover(); p != nil {
@@ -109,7 +128,7 @@ func (c *Conn) serve() {
 	}()
 	for {
 		err := c.step()
-		if err == nil {
+		if err == nil && c.ctx.Err() == nil {
 			continue
 		}
 		switch {
@@ -173,29 +192,29 @@ func (c *Conn) read() (header, []byte, error) {
 	now := time.Now()
 	switch {
 	case !c.authenticated.Load():
-		c.nc.SetReadDeadline(c.since.Add(l.HandshakeTimeout))
+		c.readUntil(c.since.Add(l.HandshakeTimeout))
 		return c.r.next()
 	case c.pending.active:
-		c.nc.SetReadDeadline(c.pending.since.Add(l.ReadTimeout))
+		c.readUntil(c.pending.since.Add(l.ReadTimeout))
 		return c.r.next()
 	case c.r.start != c.r.end: // the next request has come in part
-		c.nc.SetReadDeadline(now.Add(l.ReadTimeout))
+		c.readUntil(now.Add(l.ReadTimeout))
 		return c.r.next()
 	}
-	c.nc.SetReadDeadline(now.Add(min(keepBuffers, l.IdleTimeout)))
+	c.readUntil(now.Add(min(keepBuffers, l.IdleTimeout)))
 	err := c.r.need(1)
 	if errors.Is(err, os.ErrDeadlineExceeded) && l.IdleTimeout > keepBuffers {
 		c.r.release()
 		c.w.release()
 		c.reply = nil
-		c.nc.SetReadDeadline(now.Add(l.IdleTimeout))
+		c.readUntil(now.Add(l.IdleTimeout))
 		err = c.r.need(1)
 	}
 	if err != nil {
 		return header{}, nil, err
 	}
-	if h, ok := c.r.peek(); !ok || c.r.end-c.r.start < h.fragLen {
-		c.nc.SetReadDeadline(time.Now().Add(l.ReadTimeout))
+	if h, ok := c.r.peek(0); !ok || c.r.end-c.r.start < h.fragLen {
+		c.readUntil(time.Now().Add(l.ReadTimeout))
 	}
 	return c.r.next()
 }

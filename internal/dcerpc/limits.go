@@ -91,11 +91,16 @@ func def[T comparable](v *T, d T) {
 
 // PerConnection returns how many bytes of buffers one connection can make the
 // server hold: PDUs that arrive, fragments that leave, one request and one
-// response. A connection that has not authenticated can have no request larger
-// than UnauthenticatedBytes; responses are as large as handlers make them.
-// What the mechanisms, the handlers and the kernel's socket buffers need comes
-// on top.
+// response. The first and the third grow, and then their old space is there as
+// well; a response may have a quarter more space than bytes (as append gives
+// it) and is kept for the next one. A connection that has not authenticated can
+// have no request larger than UnauthenticatedBytes; responses are as large as
+// handlers make them. What the mechanisms, the handlers and the kernel's socket
+// buffers need comes on top.
 func (l Limits) PerConnection() int {
 	l = l.withDefaults()
-	return readBufferMax + max(batch, int(l.MaxFragment)) + l.RequestBytes + l.ResponseBytes
+	return readBufferMax + readBufferMax/2 + max(batch, int(l.MaxFragment)) + 2*l.RequestBytes + l.replySpace()
 }
+
+// replySpace is the largest space for responses that a connection keeps.
+func (l Limits) replySpace() int { return l.ResponseBytes + l.ResponseBytes/4 }

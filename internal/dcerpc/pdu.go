@@ -70,7 +70,8 @@ func parseHeader(b []byte) (h header, err error) {
 		return h, protocolError("header of %d bytes", len(b))
 	}
 	if b[0] != 5 || b[1] > 1 {
-		return h, errVersion
+		// The refusal names the call as far as its number can be known.
+		return header{callID: binary.LittleEndian.Uint32(b[12:])}, errVersion
 	}
 	// Data representation: only little-endian integers and ASCII. Checked
 	// before any number is read.

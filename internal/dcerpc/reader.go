@@ -39,13 +39,24 @@ func (r *reader) fill() error {
 	return err
 }
 
-// peek returns the header of the next PDU if all of it was read already.
-func (r *reader) peek() (h header, ok bool) {
-	if r.end-r.start < headerSize {
+// peek returns the header of the PDU that starts ahead bytes behind the PDUs
+// that were returned, if all of that header was read already.
+func (r *reader) peek(ahead int) (h header, ok bool) {
+	if r.end-r.start < ahead+headerSize {
 		return h, false
 	}
-	h, err := parseHeader(r.buf[r.start:r.end])
+	h, err := parseHeader(r.buf[r.start+ahead : r.end])
 	return h, err == nil
+}
+
+// space returns how many bytes fill can read before the buffer is full.
+func (r *reader) space() int { return len(r.buf) - r.end }
+
+// compact moves what was read to the front of the buffer. The PDUs that were
+// returned are not valid any more.
+func (r *reader) compact() {
+	r.end = copy(r.buf, r.buf[r.start:r.end])
+	r.start = 0
 }
 
 // need makes n bytes available from start. The buffer grows only when it is

@@ -130,7 +130,7 @@ func (s *Server) find(want Syntax) *Interface {
 
 // Serve accepts connections from l until ctx ends, or Close is called, or l
 // fails. It closes l and its connections, and returns when their handlers have
-// returned. It may be called for several listeners; limits are for all of them.
+// returned: their contexts end, and what they still answer is sent. It may be called for several listeners; limits are for all of them.
 // The error is nil when ctx or Close ended it.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-
-	"github.com/certkeep/certkeep/internal/gss"
 )
 
 // bind serves a bind or an alter_context: presentation contexts, and a leg of
@@ -135,15 +133,8 @@ func (c *Conn) auth3(h header, pdu []byte) error {
 	if sec == nil || sec.done || sec.failed {
 		return c.refuse(h.callID, 0, StatusProtocol, "auth3 of security context %d, which is not being made", v.id)
 	}
-	sec, token, _, _, err := c.leg(h, v)
-	switch {
-	case err != nil:
-		if s := c.securities[v.id]; s != nil && s.failed {
-			return nil
-		}
-		return c.refuse(h.callID, 0, StatusAccessDenied, "%w", err)
-	case !sec.done || len(token) != 0:
-		return c.fail(sec, errors.New("handshake does not end with auth3"))
+	if _, _, _, status, err := c.leg(h, v); err != nil && !sec.failed {
+		return c.refuse(h.callID, 0, status, "%w", err)
 	}
 	return nil
 }
@@ -161,10 +152,15 @@ func (c *Conn) leg(h header, v verifier) (sec *security, token []byte, reason ui
 	if !sec.matches(v) || sec.done || sec.failed {
 		return nil, nil, NakChecksum, StatusAccessDenied, fmt.Errorf("authentication of security context %d, which is not being made", v.id)
 	}
+	var done bool
 	if sec.legs++; sec.legs > maxLegs {
-		return nil, nil, NakChecksum, StatusAccessDenied, c.fail(sec, fmt.Errorf("handshake of more than %d messages", maxLegs))
+		err = fmt.Errorf("handshake of more than %d messages", maxLegs)
+	} else {
+		token, done, err = sec.ctx.Step(c.ctx, v.token)
 	}
-	token, done, err := sec.ctx.Step(c.ctx, v.token)
+	if err == nil && h.ptype == ptypeAuth3 && (!done || len(token) != 0) {
+		err = errors.New("handshake does not end with auth3")
+	}
 	if err == nil && done {
 		err = c.welcome(sec)
 	}
@@ -223,13 +219,9 @@ func (c *Conn) welcome(sec *security) error {
 }
 
 // fail ends a handshake that did not succeed.
-func (c *Conn) fail(sec *security, err error) error {
-	if !sec.failed {
-		sec.failed = true
-		sec.done = false
-		c.report(sec, err)
-	}
-	return nil
+func (c *Conn) fail(sec *security, err error) {
+	sec.failed = true
+	c.report(sec, err)
 }
 
 func (c *Conn) report(sec *security, err error) {
@@ -237,5 +229,3 @@ func (c *Conn) report(sec *security, err error) {
 		f(LogonEvent{Remote: c.RemoteAddr(), AuthType: sec.typ, Level: sec.level, Peer: sec.peer, Err: err})
 	}
 }
-
-var _ = gss.ErrLogon

@@ -24,6 +24,16 @@ type request struct {
 	buf  []byte // the space for several fragments
 }
 
+// add appends a part to the stub, which stays within limit. The space doubles
+// as parts arrive, and never exceeds the limit either.
+func (q *request) add(part []byte, limit int) {
+	if n := len(q.stub) + len(part); n > cap(q.buf) {
+		q.buf = append(make([]byte, 0, min(2*n, limit)), q.stub...)
+	}
+	q.buf = append(q.buf[:len(q.stub)], part...)
+	q.stub = q.buf
+}
+
 func (q *request) drop() {
 	buf := q.buf
 	if cap(buf) > keepRequest {
@@ -70,8 +80,6 @@ func (c *Conn) request(h header, pdu []byte) error {
 		return protocol("request's first fragment is not where it belongs")
 	case !first && (h.callID != q.callID || f != q.callFields):
 		return protocol("fragment of another request")
-	case len(body) == 0 && !last:
-		return protocol("empty fragment within a request")
 	}
 	sec, err := c.securityOf(h, v)
 	if err != nil {
@@ -86,6 +94,9 @@ func (c *Conn) request(h header, pdu []byte) error {
 			return c.refuse(h.callID, f.contextID, StatusSecPkg, "request: %w", err)
 		}
 	}
+	if len(body) == 0 && !last { // padding is nothing, too
+		return protocol("empty fragment within a request")
+	}
 	if first {
 		buf := q.buf
 		*q = request{active: true, since: time.Now(), callID: h.callID, callFields: f, sec: sec, buf: buf}
@@ -97,14 +108,16 @@ func (c *Conn) request(h header, pdu []byte) error {
 	if len(body) > limit-len(q.stub) {
 		return c.refuse(h.callID, f.contextID, StatusAccessDenied, "request of more than %d bytes", limit)
 	}
-	if first && last {
-		q.stub = body // no need to copy
+	if first && last && c.r.space() >= watchSpace {
+		q.stub = body // no need to copy; watch reads behind it
 	} else {
-		q.buf = append(q.buf[:len(q.stub)], body...)
-		q.stub = q.buf
+		q.add(body, limit)
 	}
 	if !last {
 		return nil
+	}
+	if c.r.space() < watchSpace {
+		c.r.compact()
 	}
 	defer q.drop()
 	return c.execute(q)
@@ -169,7 +182,7 @@ func (c *Conn) execute(q *request) error {
 		return c.fault(q, c.statusOf(call, err), 0)
 	}
 	limit := c.server.limits.ResponseBytes
-	if cap(stub) <= limit+limit/4 { // what append may have added
+	if cap(stub) <= c.server.limits.replySpace() {
 		c.reply = stub[:0]
 	}
 	if len(stub) > limit {
@@ -193,24 +206,30 @@ func (c *Conn) handle(iface *Interface, call *Call, callID uint32) ([]byte, erro
 	return iface.Handler(ctx, call)
 }
 
+// watchSpace is what must be free in the reader's buffer as a call begins: a
+// cancel fits, whatever its verifier.
+const watchSpace = 512
+
 // watch reads on while a call is carried out, to learn at once that the client
 // is gone, or has lost interest in this call. What it reads stays in the
-// buffer. stop must be called before anything else is read.
+// buffer, behind the stub that the handler uses. stop must be called before
+// anything else is read.
 func (c *Conn) watch(callID uint32, cancelCall func()) (stop func()) {
-	c.nc.SetReadDeadline(time.Time{})
+	c.readUntil(time.Time{})
 	stopped := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		ahead := 0 // bytes of the PDUs that were looked at
 		for {
-			// A client that sends its next request early is alive; when there is
-			// no more space for it, it is not watched any more.
-			if h, ok := c.r.peek(); ok {
+			for h, ok := c.r.peek(ahead); ok; h, ok = c.r.peek(ahead) {
 				if (h.ptype == ptypeCancel || h.ptype == ptypeOrphaned) && h.callID == callID {
 					cancelCall()
 				}
-				return
+				ahead += h.fragLen
 			}
+			// A client that sends its next requests early is alive; when there is
+			// no more space for them, it is not watched any more.
 			err := c.r.fill()
 			if err == nil {
 				continue

@@ -50,6 +50,7 @@ func (w *writer) send(m message, maxFrag int, sec *security) error {
 		size = max(batch, maxFrag)
 	}
 	if cap(w.buf) < size {
+		w.release() // before there is another
 		w.buf = make([]byte, 0, size)
 	}
 	b := w.buf[:0]
