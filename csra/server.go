@@ -56,7 +56,6 @@ type ServerOptions struct {
 
 	// For tests with peers that cannot do better.
 	unsignedHeaders bool // Kerberos without header signing
-	anyInterface    *dcerpc.Syntax
 }
 
 // NTLMServer is what a server tells of itself in NTLM, and whom it knows.
@@ -183,9 +182,6 @@ func (s *Server) rpcConfig() dcerpc.ServerConfig {
 	}
 	if s.o.unsignedHeaders {
 		conf.RequireHeaderSigning = func(string) bool { return false }
-	}
-	if s.o.anyInterface != nil {
-		conf.Interfaces = append(conf.Interfaces, s.dcom.AnyInterface(*s.o.anyInterface))
 	}
 	return conf
 }

@@ -59,7 +59,8 @@ type ActivateOptions struct {
 	PingPeriod time.Duration
 
 	// OnPing, if set, is told the result of every ping. One that fails is no
-	// reason to give up, for calls count as pings.
+	// reason to give up, for calls count as pings. It must not release the
+	// object, which waits for it.
 	OnPing func(error)
 
 	// Stage, if set, is called after each stage with its error, or nil. All
@@ -185,7 +186,8 @@ func (a *activation) alive(ctx context.Context, c *dcerpc.Client) error {
 	r, err := serverAlive(ctx, c, nil)
 	var fault *dcerpc.Fault
 	var reject *dcerpc.RejectError
-	if errors.As(err, &fault) || errors.As(err, &reject) {
+	var nak *dcerpc.NakError
+	if errors.As(err, &fault) || errors.As(err, &reject) || errors.As(err, &nak) {
 		a.stage(StageServerAlive, err)
 		return nil
 	}
@@ -253,7 +255,7 @@ func (a *activation) create(ctx context.Context, c *dcerpc.Client) (activationRe
 		return activationReply{}, err
 	}
 	request := activationRequest{
-		clsid: a.CLSID, iids: a.IIDs, version: a.version, protseqs: []uint16{TowerTCP}, machine: a.Host,
+		clsid: a.CLSID, iids: a.IIDs, version: a.version, protseqs: []uint16{TowerTCP},
 	}
 	var e ndr.Encoder
 	orpcThis{version: a.version, cid: ndr.NewGUID()}.encode(&e)

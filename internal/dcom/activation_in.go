@@ -21,16 +21,15 @@ type activationRequest struct {
 	iids     []ndr.GUID
 	version  Version // of the client
 	protseqs []uint16
-	machine  string // the server's name as the client knows it; for encoding only
 }
 
-// pack returns IActivationPropertiesIn as Windows sends it: with an empty
-// client context and the server's name, though servers care for neither.
+// pack returns IActivationPropertiesIn with the properties that are required, and
+// an empty client context, which servers do not care for but the specification
+// asks for. Windows sends two more that servers ignore.
 func (r activationRequest) pack() []byte {
 	return packProperties(iidPropertiesIn, clsidPropertiesIn, []property{
 		{propInstantiation, r.instantiation()},
 		{propActContext, r.context()},
-		{propSecurity, r.security()},
 		{propLocation, make([]byte, 16)}, // LocationInfoData: nothing is asked for
 		{propScmRequest, r.scmRequest()},
 	})
@@ -46,7 +45,7 @@ func (r activationRequest) instantiation() []byte {
 	e.U32(uint32(len(r.iids)))
 	e.U32(0)
 	e.Referent()
-	e.U32(uint32(ndr.SerializedSize(44 + 4 + 16*len(r.iids))))
+	e.U32(uint32(ndr.SerializedSize(48 + 4 + 16*len(r.iids))))
 	encodeVersion(&e, r.version)
 	e.U32(uint32(len(r.iids)))
 	for _, iid := range r.iids {
@@ -73,21 +72,6 @@ func (r activationRequest) context() []byte {
 	e.Referent()
 	e.Null()
 	encodePointer(&e, objRef{kind: refCustom, iid: iidContext, clsid: clsidContextMarshaler, data: c}.pack(nil))
-	return e.Bytes()
-}
-
-// security encodes SecurityInfoData (section 2.2.22.2.7): a COSERVERINFO with
-// the server's name.
-func (r activationRequest) security() []byte {
-	var e ndr.Encoder
-	e.U32(0)
-	e.Referent()
-	e.Null()
-	e.U32(0)
-	e.Referent()
-	e.Null()
-	e.U32(0)
-	e.String(r.machine)
 	return e.Bytes()
 }
 

@@ -85,6 +85,8 @@ func (t *table) sweep() {
 		}
 	}
 	t.schedule()
+	t.expired.Add(1) // under the mutex, and not after close
+	defer t.expired.Done()
 	t.mu.Unlock()
 	closeAll(dead)
 }

@@ -21,50 +21,48 @@ func header(in *ndr.Decoder) error {
 	return nil
 }
 
-// calls handles calls on objects. With strict, the interface that the client
-// bound to must be that of the IPID that it calls.
-func (s *Server) calls(strict bool) dcerpc.Handler {
-	return func(ctx context.Context, c *dcerpc.Call) ([]byte, error) {
-		in := ndr.NewDecoder(c.Stub)
-		if err := header(in); err != nil {
-			return nil, fault(err)
-		}
-		if !c.HasObject {
-			return nil, fault(InvalidIPID)
-		}
-		f, err := s.table.enter(c.Object, s.caller(c))
-		if err != nil {
-			s.cfg.Logger.Warn("call refused", "remote", c.Conn.RemoteAddr(), "peer", c.Peer.String(), "error", err)
-			return nil, fault(err)
-		}
-		o := f.object
-		defer s.table.leave(o)
-		switch {
-		case strict && f.iid != c.Syntax.UUID:
-			return nil, fault(InvalidIPID)
-		case c.Opnum < 3 || f.iid == IIDUnknown: // IUnknown's own never travel
-			return nil, &dcerpc.Fault{Status: dcerpc.StatusOpRange}
-		}
-		select {
-		case o.turn <- struct{}{}:
-			defer func() { <-o.turn }()
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		if !s.table.alive(o) {
-			return nil, fault(Disconnected)
-		}
-		out := ndr.NewEncoder(c.Reply[:0])
-		encodeThat(out)
-		err = o.servant.Call(ctx, &Call{Conn: c.Conn, Peer: c.Peer, IID: f.iid, Opnum: c.Opnum}, in, out)
-		if in.Err() != nil {
-			return nil, in.Err()
-		}
-		if err != nil {
-			return nil, fault(err)
-		}
-		return out.Bytes(), nil
+// call carries out a call on an object. The interface that the client bound to
+// must be that of the IPID that it calls.
+func (s *Server) call(ctx context.Context, c *dcerpc.Call) ([]byte, error) {
+	in := ndr.NewDecoder(c.Stub)
+	if err := header(in); err != nil {
+		return nil, fault(err)
 	}
+	if !c.HasObject {
+		return nil, fault(InvalidIPID)
+	}
+	f, err := s.table.enter(c.Object, s.caller(c))
+	if err != nil {
+		s.cfg.Logger.Warn("call refused", "remote", c.Conn.RemoteAddr(), "peer", c.Peer.String(), "error", err)
+		return nil, fault(err)
+	}
+	o := f.object
+	defer s.table.leave(o)
+	switch {
+	case f.iid != c.Syntax.UUID:
+		return nil, fault(InvalidIPID)
+	case c.Opnum < 3 || f.iid == IIDUnknown: // IUnknown's own never travel
+		return nil, &dcerpc.Fault{Status: dcerpc.StatusOpRange}
+	}
+	select {
+	case o.turn <- struct{}{}:
+		defer func() { <-o.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if !s.table.alive(o) {
+		return nil, fault(Disconnected)
+	}
+	out := ndr.NewEncoder(c.Reply[:0])
+	encodeThat(out)
+	err = o.servant.Call(ctx, &Call{Conn: c.Conn, Peer: c.Peer, IID: f.iid, Opnum: c.Opnum}, in, out)
+	if in.Err() != nil {
+		return nil, in.Err()
+	}
+	if err != nil {
+		return nil, fault(err)
+	}
+	return out.Bytes(), nil
 }
 
 // remoteUnknown is IRemUnknown and IRemUnknown2.

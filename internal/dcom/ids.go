@@ -31,7 +31,6 @@ var (
 	propScmRequest    = short(0x1aa)
 	propLocation      = short(0x1a4)
 	propActContext    = short(0x1a5)
-	propSecurity      = short(0x1a6)
 	propScmReply      = short(0x1b6)
 )
 

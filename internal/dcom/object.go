@@ -25,7 +25,7 @@ type Object struct {
 func newObject(a *activation, c *dcerpc.Client, i *dcerpc.Binding, r *resolverConn, reply activationReply) *Object {
 	o := &Object{exporter: c, version: a.version, remUnknown: reply.remUnknown, proxies: map[ndr.GUID]*Proxy{}}
 	for n, result := range reply.results {
-		p := &Proxy{object: o, iid: result.iid, ipid: result.ref.std.IPID}
+		p := o.newProxy(result.iid, result.ref.std.IPID)
 		if n == 0 {
 			p.face = i
 		}
@@ -48,12 +48,13 @@ func newObject(a *activation, c *dcerpc.Client, i *dcerpc.Binding, r *resolverCo
 func (o *Object) Interface(iid ndr.GUID) *Proxy { return o.proxies[iid] }
 
 // Release gives the object up: it ends the pings, releases all references and
-// closes the connections, these also after an error. Calls in progress fail.
-// Only the first Release does anything.
+// closes the connections, these also after an error. A call in progress is
+// waited for until ctx ends, and fails then. Only the first Release does
+// anything.
 func (o *Object) Release(ctx context.Context) error {
 	o.release.Do(func() {
 		if o.pinger != nil {
-			o.pinger.stop()
+			o.pinger.stop(ctx)
 		}
 		if err := o.remRelease(ctx); err != nil {
 			o.err = fmt.Errorf("release object: %w", err)
@@ -64,7 +65,7 @@ func (o *Object) Release(ctx context.Context) error {
 }
 
 func (o *Object) remRelease(ctx context.Context) error {
-	p := &Proxy{object: o, iid: IIDRemUnknown, ipid: o.remUnknown}
+	p := o.newProxy(IIDRemUnknown, o.remUnknown)
 	d, err := p.Call(ctx, opRemRelease, nil, func(e *ndr.Encoder) { encodeRefs(e, o.refs) })
 	if err != nil {
 		return err
@@ -78,9 +79,13 @@ type Proxy struct {
 	object    *Object
 	iid, ipid ndr.GUID
 
-	mu      sync.Mutex
+	turn    chan struct{}   // holds a token while a call is running
 	face    *dcerpc.Binding // once bound
-	request []byte            // reused
+	request []byte          // reused
+}
+
+func (o *Object) newProxy(iid, ipid ndr.GUID) *Proxy {
+	return &Proxy{object: o, iid: iid, ipid: ipid, turn: make(chan struct{}, 1)}
 }
 
 // IID returns which interface this is.
@@ -92,8 +97,12 @@ func (p *Proxy) IID() ndr.GUID { return p.iid }
 // used again. Errors are those of dcerpc.Interface.Call: a *dcerpc.Fault has an
 // HRESULT or a status of RPC; after others the object is of no more use.
 func (p *Proxy) Call(ctx context.Context, opnum uint16, buffer []byte, args func(*ndr.Encoder)) (*ndr.Decoder, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if p.face == nil {
 		face, err := p.object.exporter.Bind(ctx, dcerpc.Syntax{UUID: p.iid}, nil)
 		if err != nil {

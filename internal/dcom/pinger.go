@@ -29,10 +29,14 @@ func startPinger(a *activation, conn *resolverConn, oid uint64) *pinger {
 	return p
 }
 
-// stop ends the pings and waits until nothing of them is left.
-func (p *pinger) stop() {
+// stop ends the pings and waits, until ctx ends, until nothing of them is
+// left: a mechanism that looks for its credentials may take its time.
+func (p *pinger) stop(ctx context.Context) {
 	p.cancel()
-	<-p.done
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+	}
 }
 
 func (p *pinger) run(ctx context.Context) {

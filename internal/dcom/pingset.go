@@ -46,7 +46,7 @@ func (t *table) complexPing(r pingRequest, who caller) (uint64, HResult) {
 		if s, hr = t.ping(r.set, who); s == nil {
 			return r.set, hr
 		}
-		// A request that was overtaken is answered, and does nothing. The
+		// A request that was overtaken is a ping, and changes nothing. The
 		// numbers may go round, and there are clients that never count.
 		if int16(r.sequence-s.sequence) < 0 {
 			return s.id, OK
@@ -65,7 +65,7 @@ func (t *table) complexPing(r pingRequest, who caller) (uint64, HResult) {
 		switch {
 		case len(known) == 0 && result != OK:
 			return 0, result
-		case t.closed || t.setCount[who.principal] >= t.limits.ObjectsPerPrincipal:
+		case t.closed || !t.placeForSet(who.principal):
 			// More sets than objects are of no use to anybody.
 			return 0, NotEnoughQuota
 		}
@@ -92,6 +92,26 @@ func (t *table) complexPing(r pingRequest, who caller) (uint64, HResult) {
 	}
 	t.schedule()
 	return s.id, result
+}
+
+// placeForSet reports whether a principal may have one more set. One whose
+// objects are all gone makes way: clients that make a set for each object
+// leave it behind with that.
+func (t *table) placeForSet(principal string) bool {
+	if t.setCount[principal] < t.limits.ObjectsPerPrincipal {
+		return true
+	}
+	var empty *pingSet
+	for _, s := range t.sets {
+		if s.principal == principal && len(s.objects) == 0 && (empty == nil || s.lastPing.Before(empty.lastPing)) {
+			empty = s
+		}
+	}
+	if empty == nil {
+		return false
+	}
+	t.dropSet(empty)
+	return true
 }
 
 // dropSet forgets a set, but not its objects.

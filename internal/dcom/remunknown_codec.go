@@ -13,7 +13,7 @@ const maxRefs = 1024
 const publicRefs = 5
 
 // queryRequest is RemQueryInterface's; refs is missing in RemQueryInterface2,
-// which asks for one reference of each (its answer says how many it gave).
+// whose answer says how many the server chose to give.
 type queryRequest struct {
 	ipid ndr.GUID
 	refs uint32

@@ -173,24 +173,17 @@ func (s *Server) ExporterInterfaces() []dcerpc.Interface {
 	}
 	add(IIDRemUnknown, s.remoteUnknown)
 	add(IIDRemUnknown2, s.remoteUnknown)
-	add(IIDUnknown, s.calls(true))
+	add(IIDUnknown, s.call)
 	for _, c := range s.cfg.Classes {
 		for _, iid := range c.IIDs {
-			add(iid, s.calls(true))
+			add(iid, s.call)
 		}
 	}
 	return faces
 }
 
-// AnyInterface returns an interface under a name of the caller's choice, whose
-// requests go to whatever interface their IPID says. It is for tests with
-// clients that can only bind to interfaces that they know.
-func (s *Server) AnyInterface(syntax dcerpc.Syntax) dcerpc.Interface {
-	return dcerpc.Interface{Syntax: syntax, MinLevel: privacy, Handler: s.calls(false)}
-}
-
 // Close frees all objects; one with a call in progress is freed as that ends.
-// It is called after the dcerpc servers were closed.
+// It is called after the dcerpc servers were closed, and not by a Servant.
 func (s *Server) Close() { s.table.close() }
 
 // Objects returns how many objects there are.
@@ -246,7 +239,7 @@ func (s *Server) exporterBindings(local net.Addr) Bindings {
 }
 
 func (s *Server) caller(c *dcerpc.Call) caller {
-	return caller{s.cfg.Principal(c.Peer), c.Conn.ID(), c.Conn.Context()}
+	return caller{s.cfg.Principal(c.Peer), c.Conn, c.Conn.Context()}
 }
 
 // fault makes an HResult what package dcerpc sends.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/certkeep/certkeep/internal/dcerpc"
 	"github.com/certkeep/certkeep/internal/ndr"
 )
 
@@ -32,19 +33,20 @@ type table struct {
 	objects   map[uint64]*object
 	ifaces    map[ndr.GUID]*iface
 	sets      map[uint64]*pingSet
-	conns     map[uint64]*connection
+	conns     map[*dcerpc.Conn]*connection
 	principal map[string]int // objects, and places reserved for them
 	total     int            // the sum of it
 	setCount  map[string]int
 
-	wake time.Time // when the timer is due, zero when none is set
-	stop func()
+	wake    time.Time // when the timer is due, zero when none is set
+	stop    func()
+	expired sync.WaitGroup // objects that are being closed by it
 }
 
 // caller is who calls, and on which connection.
 type caller struct {
 	principal string
-	conn      uint64
+	conn      *dcerpc.Conn    // not its ID: resolver and exporter may have servers of their own
 	ctx       context.Context // of the connection
 }
 
@@ -57,12 +59,12 @@ type object struct {
 	turn      chan struct{} // holds a token while a call is running
 
 	// Under the table's mutex.
-	ifaces  map[ndr.GUID]*iface // by IID
-	conns   map[uint64]struct{} // open ones that touched it
-	sets    int                 // ping sets that have it
-	lastUse time.Time           // the end of a call, or a ping
-	lost    time.Time           // when conns became empty
-	calls   int                 // in progress, or waiting for their turn
+	ifaces  map[ndr.GUID]*iface       // by IID
+	conns   map[*dcerpc.Conn]struct{} // open ones that touched it
+	sets    int                       // ping sets that have it
+	lastUse time.Time                 // the end of a call, or a ping
+	lost    time.Time                 // when conns became empty
+	calls   int                       // in progress, or waiting for their turn
 	dead    bool
 	reason  Reason
 }
@@ -84,7 +86,7 @@ func newTable(limits Limits, clock Clock) *table {
 	return &table{
 		limits: limits, clock: clock,
 		objects: map[uint64]*object{}, ifaces: map[ndr.GUID]*iface{},
-		sets: map[uint64]*pingSet{}, conns: map[uint64]*connection{},
+		sets: map[uint64]*pingSet{}, conns: map[*dcerpc.Conn]*connection{},
 		principal: map[string]int{}, setCount: map[string]int{},
 	}
 }
@@ -139,7 +141,7 @@ func (t *table) add(who caller, class *Class, servant Servant, iids []ndr.GUID) 
 	}
 	o := &object{
 		oid: random64(), principal: who.principal, class: class, servant: servant,
-		turn: make(chan struct{}, 1), ifaces: map[ndr.GUID]*iface{}, conns: map[uint64]struct{}{},
+		turn: make(chan struct{}, 1), ifaces: map[ndr.GUID]*iface{}, conns: map[*dcerpc.Conn]struct{}{},
 		lastUse: t.clock.Now(),
 	}
 	t.objects[o.oid] = o
@@ -214,27 +216,26 @@ func (t *table) leave(o *object) {
 
 // touch ties an object's life to a connection.
 func (t *table) touch(o *object, who caller) {
-	id := who.conn
-	c := t.conns[id]
+	c := t.conns[who.conn]
 	if c == nil {
 		c = &connection{objects: map[*object]struct{}{}}
-		c.stop = context.AfterFunc(who.ctx, func() { t.disconnect(id) })
-		t.conns[id] = c
+		c.stop = context.AfterFunc(who.ctx, func() { t.disconnect(who.conn) })
+		t.conns[who.conn] = c
 	}
 	c.objects[o] = struct{}{}
-	o.conns[id] = struct{}{}
+	o.conns[who.conn] = struct{}{}
 }
 
-func (t *table) disconnect(id uint64) {
+func (t *table) disconnect(conn *dcerpc.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.conns[id]
+	c := t.conns[conn]
 	if c == nil {
 		return
 	}
-	delete(t.conns, id)
+	delete(t.conns, conn)
 	for o := range c.objects {
-		if delete(o.conns, id); len(o.conns) == 0 {
+		if delete(o.conns, conn); len(o.conns) == 0 {
 			o.lost = t.clock.Now()
 		}
 	}
@@ -249,12 +250,12 @@ func (t *table) kill(o *object, why Reason) *object {
 	for _, f := range o.ifaces {
 		delete(t.ifaces, f.ipid)
 	}
-	for id := range o.conns {
-		c := t.conns[id]
+	for conn := range o.conns {
+		c := t.conns[conn]
 		delete(c.objects, o)
 		if len(c.objects) == 0 {
 			c.stop()
-			delete(t.conns, id)
+			delete(t.conns, conn)
 		}
 	}
 	for _, s := range t.sets {
@@ -267,7 +268,7 @@ func (t *table) kill(o *object, why Reason) *object {
 	return o
 }
 
-// close frees everything.
+// close frees everything, and waits until what had expired before is closed.
 func (t *table) close() {
 	t.mu.Lock()
 	t.closed = true
@@ -285,6 +286,7 @@ func (t *table) close() {
 	clear(t.setCount)
 	t.mu.Unlock()
 	closeAll(dead)
+	t.expired.Wait()
 }
 
 func closeAll(dead []*object) {
