@@ -90,3 +90,15 @@ var (
 	// made by somebody else.
 	ErrIntegrity = errors.New("message signature is wrong")
 )
+
+// RefusedError is a logon that was refused, and who the peer said to be: for the
+// server's log, and proven by nothing.
+type RefusedError struct {
+	Claimed Peer
+	Err     error
+}
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *RefusedError) Unwrap() error { return e.Err }

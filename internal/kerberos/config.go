@@ -104,11 +104,37 @@ func readConfig(path string, budget *int64, depth int) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+var sectionLine = regexp.MustCompile(`^\s*\[([^\]]*)\]`)
+
+// mergeSections puts together the parts of sections that come more than once, as
+// they do with included files. Of several [realms] gokrb5 would keep the last.
+// Sections that nobody reads are left out.
+func mergeSections(text []byte) []byte {
+	names := []string{"libdefaults", "realms", "domain_realm"}
+	parts := map[string]*bytes.Buffer{}
+	for _, n := range names {
+		parts[n] = new(bytes.Buffer)
+	}
+	var part *bytes.Buffer // nil in other sections
+	for line := range bytes.Lines(text) {
+		if m := sectionLine.FindSubmatch(line); m != nil {
+			part = parts[string(m[1])]
+		} else if part != nil {
+			part.Write(line)
+		}
+	}
+	var out bytes.Buffer
+	for _, n := range names {
+		fmt.Fprintf(&out, "[%s]\n%s\n", n, parts[n])
+	}
+	return out.Bytes()
+}
+
 func parseConfig(path string, text []byte) (*conf, error) {
 	var k *config.Config
 	err := guard("file", func() error {
 		var err error
-		k, err = config.NewFromReader(bytes.NewReader(text))
+		k, err = config.NewFromReader(bytes.NewReader(mergeSections(text)))
 		var unsupported config.UnsupportedDirective
 		if errors.As(err, &unsupported) {
 			err = nil // something of Kerberos 4

@@ -30,6 +30,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // Hint says what the user can do about it; it may be empty.
 func (e *Error) Hint() string { return e.hint }
 
+// ClockSkew is Skew.
+func (e *Error) ClockSkew() time.Duration { return e.Skew }
+
 // refuse is an Error about credentials.
 func refuse(op, hint, format string, args ...any) *Error {
 	return &Error{Op: op, hint: hint, Err: fmt.Errorf("%w: %w", gss.ErrLogon, fmt.Errorf(format, args...))}

@@ -2,6 +2,7 @@ package kerberos
 
 import (
 	"bytes"
+	"crypto/pbkdf2"
 	"encoding/hex"
 	"testing"
 
@@ -69,6 +70,14 @@ func TestStringToKey(t *testing.T) {
 		if !bytes.Equal(k.value, unhex(t, v.want)) {
 			t.Errorf("type %d: %x, want %s", v.id, k.value, v.want)
 		}
+	}
+	// What MS-KILE's example is before its last step (DK with "kerberos").
+	if k := unhex(t, "c7730daa23521bc16ab83cbee3b37f41"); !bytes.Equal(etypes[17].kdf(k, []byte("kerberos"), 16), unhex(t, "b82ee122531c2d94821ac755bccb5879")) {
+		t.Error("DK of MS-KILE section 4.4")
+	}
+	pbk, err := pbkdf2.Key(etypes[17].hash, string(ffff), []byte("DOMAIN.COMhostclient.domain.com"), 1000, 16)
+	if err != nil || !bytes.Equal(pbk, unhex(t, "c7730daa23521bc16ab83cbee3b37f41")) {
+		t.Errorf("PBKDF2 of MS-KILE section 4.4: %x, %v", pbk, err)
 	}
 	for _, params := range [][]byte{{0, 0, 0, 0}, {0xff, 0xff, 0xff, 0xff}, {1}} {
 		if _, err := etypes[18].stringToKey([]byte("x"), "y", params); err == nil {

@@ -150,7 +150,10 @@ func (a *Acceptor) check(in []byte) error {
 	right := subtle.ConstantTimeCompare(proof[:], r.proof) == 1
 	micErr := a.checkMIC(in, m, r, sessionKey)
 	if !known || !right {
-		return fmt.Errorf("ntlm: user %q of domain %q: %w", user, domain, gss.ErrLogon)
+		return &gss.RefusedError{
+			Claimed: gss.Peer{Mechanism: "ntlm", User: user, Domain: domain},
+			Err:     fmt.Errorf("ntlm: user %q of domain %q: %w", user, domain, gss.ErrLogon),
+		}
 	}
 	if micErr != nil {
 		return micErr

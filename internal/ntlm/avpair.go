@@ -105,10 +105,20 @@ func (l pairs) marshal() []byte {
 	return b
 }
 
+const fileTimeEpoch = 11644473600 // seconds from 1601 to 1970
+
 // fileTime encodes t as a FILETIME: 100 ns since 1601.
 func fileTime(t time.Time) (b [8]byte) {
-	const epoch = 11644473600 // seconds from 1601 to 1970
-	ticks := (t.Unix()+epoch)*1e7 + int64(t.Nanosecond())/100
+	ticks := (t.Unix()+fileTimeEpoch)*1e7 + int64(t.Nanosecond())/100
 	binary.LittleEndian.PutUint64(b[:], uint64(ticks))
 	return b
+}
+
+// fromFileTime is the inverse; times that are none are the zero time.
+func fromFileTime(b [8]byte) time.Time {
+	ticks := binary.LittleEndian.Uint64(b[:])
+	if ticks == 0 || ticks > 1<<62 {
+		return time.Time{}
+	}
+	return time.Unix(int64(ticks/1e7)-fileTimeEpoch, int64(ticks%1e7)*100).UTC()
 }

@@ -21,6 +21,9 @@ type Initiator struct {
 	state     state
 	sentMIC   bool
 
+	challenged time.Time // when the challenge came
+	told       time.Time // what time it was then to the server; zero if it did not say
+
 	// Replaced by tests of published vectors.
 	now    func() time.Time
 	random func([]byte)
@@ -91,8 +94,11 @@ func (i *Initiator) authenticate(in []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ntlm challenge: %w", err)
 	}
-	if !stamped {
-		stamp = fileTime(i.now())
+	i.challenged = i.now()
+	if stamped {
+		i.told = fromFileTime(stamp)
+	} else {
+		stamp = fileTime(i.challenged)
 	}
 	if list, err = i.answerPairs(list); err != nil {
 		return nil, fmt.Errorf("ntlm challenge: %w", err)
@@ -163,6 +169,12 @@ func (i *Initiator) answerPairs(list pairs) (pairs, error) {
 // Peer names only the mechanism: in NTLM a server proves no more than that it
 // knows the secret, or somebody who does, and that with its first message.
 func (i *Initiator) Peer() gss.Peer { return gss.Peer{Mechanism: "ntlm"} }
+
+// ServerTime returns what time it was to the server when its challenge came, and
+// what time it was here; false if it did not say.
+func (i *Initiator) ServerTime() (server, local time.Time, ok bool) {
+	return i.told, i.challenged, !i.told.IsZero()
+}
 
 // NegotiationMIC says that the handshake had a MIC. SPNEGO must then have one
 // too (MS-SPNG section 3.3.5.1).

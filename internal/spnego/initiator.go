@@ -121,14 +121,14 @@ func (i *Initiator) agree(reply *respToken) (fresh bool, err error) {
 	if reply.mech == nil || same(reply.mech, i.mechs[i.chosen].OID) {
 		return false, nil
 	}
-	if !first || i.mechDone {
+	if !first {
 		return false, errors.New("spnego: the server changes its choice")
 	}
 	for n, m := range i.mechs {
 		if !same(m.OID, reply.mech) {
 			continue
 		}
-		i.chosen, i.required = n, true
+		i.chosen, i.required, i.mechDone = n, true, false
 		i.mech, err = m.New()
 		return true, err
 	}

@@ -41,7 +41,7 @@ func run(t testing.TB, i, a gss.Context, change func(n int, token []byte) []byte
 		if token, iDone, err = i.Step(t.Context(), change(n+1, token)); err != nil {
 			return err
 		}
-		if n > 20 {
+		if n > 4*maxLegs {
 			t.Fatal("the two do not come to an end")
 		}
 	}
