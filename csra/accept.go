@@ -11,9 +11,10 @@ import (
 )
 
 // accept makes the server's side of an authentication.
-func (s *Server) accept(t dcerpc.AuthType, _ *dcerpc.Conn) (gss.Context, error) {
+func (s *Server) accept(t dcerpc.AuthType, c *dcerpc.Conn) (gss.Context, error) {
+	ntlmToo := s.o.NTLM != nil && (!s.o.NTLM.SameMachineOnly || sameMachine(c.RemoteAddr(), c.LocalAddr()))
 	switch {
-	case t == dcerpc.AuthNTLM && s.o.NTLM != nil:
+	case t == dcerpc.AuthNTLM && ntlmToo:
 		return s.acceptNTLM()
 	case t == dcerpc.AuthKerberos && s.keytab != nil:
 		return s.acceptKerberos()
@@ -22,7 +23,7 @@ func (s *Server) accept(t dcerpc.AuthType, _ *dcerpc.Conn) (gss.Context, error) 
 		if s.keytab != nil {
 			mechs = append(mechs, spnego.Mech{OID: spnego.KRB5, New: s.acceptKerberos})
 		}
-		if s.o.NTLM != nil {
+		if ntlmToo {
 			mechs = append(mechs, spnego.Mech{OID: spnego.NTLM, New: s.acceptNTLM})
 		}
 		return spnego.NewAcceptor(mechs...), nil

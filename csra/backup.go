@@ -71,14 +71,12 @@ func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 // prove lists the databases, and compares what comes with what has to.
 func (b *backup) prove(ctx context.Context) error {
 	l, err := b.c.list(ctx, opBackupGetAttachments)
-	var code certadm.HRESULT
-	refused := errors.As(err, &code) && !isMalformed(err)
 	if b.kind == certadm.BackupLogsOnly {
 		switch {
-		case refused || err == nil && len(l) == 0:
+		case outOfOrder(err) || err == nil && len(l) == 0:
 			return nil
 		case err != nil:
-			return err
+			return fmt.Errorf("listing the databases of an incremental backup, which has none: %w", err)
 		}
 		return wrongType("an incremental backup was asked for, and the server lists databases as in a full one")
 	}
@@ -98,11 +96,19 @@ func wrongType(why string) error {
 		Hint: "the server reads BackupPrepare in another way than is known: please report it"}
 }
 
-// isMalformed tells a list that could not be decoded from a refusal; both carry a
-// code.
-func isMalformed(err error) bool {
-	var m *certadm.MalformedError
-	return errors.As(err, &m)
+// outOfOrder reports whether the server says that the call has no place in this
+// session, with whatever code. A list that makes no sense does not say that, nor
+// does a fault, nor a failure that might come of a full session as well.
+func outOfOrder(err error) bool {
+	var code certadm.HRESULT
+	if !errors.As(err, &code) || err != error(code) {
+		return false
+	}
+	switch code {
+	case certadm.EAccessDenied, certadm.EOutOfMemory, certadm.ErrorServiceNotActive, certadm.ErrorCancelled:
+		return false
+	}
+	return true
 }
 
 func (c *Client) forget(b *backup) {
@@ -186,7 +192,7 @@ func one(m map[string]bool) string {
 func (b *backup) End(ctx context.Context) error {
 	if ctx.Err() != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), patience)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), b.c.patience)
 		defer cancel()
 	}
 	b.mu.Lock()
@@ -232,8 +238,8 @@ func (b *backup) abandon() {
 	b.over, b.file = true, nil
 	b.mu.Unlock()
 	if f != nil {
-		ctx, cancel := context.WithTimeout(b.c.life, patience)
-		defer cancel()
+		ctx, cancel := context.WithCancel(b.c.life)
+		cancel() // nobody waits for the read but Close, for as long as its patience lasts
 		f.stop(ctx)
 	}
 }

@@ -3,9 +3,12 @@ package csra
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/certkeep/certkeep/certadm"
 )
@@ -29,6 +32,9 @@ type Client struct {
 	host      string
 	log       *slog.Logger
 	release   func(context.Context) error
+	patience  time.Duration
+
+	serverTime func() (server, local time.Time, ok bool) // nil: not known
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -36,6 +42,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	closed  bool
+	stopped bool // this client has shut the service down
 	session *backup
 }
 
@@ -47,7 +54,7 @@ var (
 )
 
 func newClient(c calls, authority, host string, log *slog.Logger, release func(context.Context) error) *Client {
-	cl := &Client{calls: c, host: host, log: log, release: release}
+	cl := &Client{calls: c, host: host, log: log, release: release, patience: patience}
 	if authority != "" {
 		cl.authority = &authority
 	}
@@ -92,7 +99,7 @@ func do[T any](ctx context.Context, c *Client, op, path string, fn func(context.
 	case r := <-done:
 		return r.v, fail(op, path, r.err)
 	case <-ctx.Done():
-		stop := time.AfterFunc(patience, cancel)
+		stop := time.AfterFunc(c.patience, cancel)
 		context.AfterFunc(inner, func() { stop.Stop() })
 		return none, fail(op, path, ctx.Err())
 	}
@@ -112,7 +119,7 @@ func (c *Client) simple(ctx context.Context, op, path string, fn func(context.Co
 func (c *Client) IsServerOnline(ctx context.Context) (bool, error) {
 	return do(ctx, c, fnOnline, "", func(ctx context.Context) (bool, error) {
 		state, err := c.calls.number(ctx, opGetServerState, c.authority)
-		if !errors.Is(err, certadm.ENotImpl) && !errors.Is(err, rpcNoSuchMethod) {
+		if !errors.Is(err, certadm.ENotImpl) && !errors.Is(err, certadm.RPCNoSuchMethod) {
 			return state != 0, err
 		}
 		err = c.calls.ping(ctx, opPing, c.authority)
@@ -126,9 +133,25 @@ func (c *Client) IsServerOnline(ctx context.Context) (bool, error) {
 
 // ServerControl is for administrators.
 func (c *Client) ServerControl(ctx context.Context, control certadm.Control) ([]byte, error) {
-	return do(ctx, c, fnControl, "", func(ctx context.Context) ([]byte, error) {
+	b, err := do(ctx, c, fnControl, "", func(ctx context.Context) ([]byte, error) {
 		return c.calls.blob(ctx, opServerControl, c.authority, uint32(control))
 	})
+	if err == nil && control == certadm.ControlShutdown {
+		c.mu.Lock()
+		c.stopped = true
+		c.mu.Unlock()
+	}
+	return b, err
+}
+
+// ServerTime returns what time it was to the server, and here, at the newest
+// logon; false if the server did not say, which with Kerberos none does: it
+// accepts no clock that is five minutes off.
+func (c *Client) ServerTime() (server, local time.Time, ok bool) {
+	if c.serverTime == nil {
+		return server, local, false
+	}
+	return c.serverTime()
 }
 
 // RestorePrepare fails: the protocol has no call for restores.
@@ -162,7 +185,22 @@ func (c *Client) list(ctx context.Context, op uint16) (certadm.FileList, error) 
 	if err != nil {
 		return nil, err
 	}
-	return certadm.DecodeListUnits(units)
+	l, err := certadm.DecodeListUnits(units)
+	for _, e := range l {
+		if err := printable(e.Path); err != nil {
+			return nil, err
+		}
+	}
+	return l, err
+}
+
+// printable refuses names with control characters, which no file of Windows has:
+// errors and logs show names, perhaps on a terminal.
+func printable(name string) error {
+	if strings.ContainsFunc(name, unicode.IsControl) {
+		return &malformed{fmt.Sprintf("the name %.100q has control characters", name)}
+	}
+	return nil
 }
 
 // dynamicFiles takes names with and without a tag: it is not stated whether they
@@ -175,15 +213,19 @@ func (c *Client) dynamicFiles(ctx context.Context) ([]string, error) {
 	names, err := certadm.DecodeStringsUnits(units)
 	for i, name := range names {
 		names[i] = untag(name)
+		if err := printable(names[i]); err != nil {
+			return nil, err
+		}
 	}
 	return names, err
 }
 
-// Close releases the server's object.
+// Close releases the server's object. That a service which this client has shut
+// down is gone is no error.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	b := c.session
-	was := c.closed
+	was, stopped := c.closed, c.stopped
 	c.closed, c.session = true, nil
 	c.mu.Unlock()
 	if was {
@@ -192,10 +234,14 @@ func (c *Client) Close() error {
 	if b != nil {
 		b.abandon()
 	}
-	ctx, cancel := context.WithTimeout(c.life, patience)
+	ctx, cancel := context.WithTimeout(c.life, c.patience)
 	err := c.release(ctx)
 	cancel()
 	c.end()
 	c.wg.Wait()
+	if stopped && err != nil {
+		c.log.Debug("releasing the object of a service that was shut down", slog.Any("error", err))
+		return nil
+	}
 	return fail("Close", "", err)
 }

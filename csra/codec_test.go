@@ -100,8 +100,8 @@ func TestUntag(t *testing.T) {
 
 func TestFaultCode(t *testing.T) {
 	for status, want := range map[uint32]certadm.HRESULT{
-		5: certadm.EAccessDenied, 0x6f7: rpcBadStubData, 0x721: rpcSecurityPackage, 0x1c010002: rpcNoSuchMethod, 0x1c010014: rpcServerTooBusy,
-		0x80010108: 0x80010108, 0xC8000209: certadm.HrInvalidBackupSequence, 0x1c00001b: rpcCallFailed, 0: rpcProtocolError,
+		5: certadm.EAccessDenied, 0x6f7: certadm.RPCBadStubData, 0x721: certadm.RPCSecurityPackage, 0x1c010002: certadm.RPCNoSuchMethod, 0x1c010014: certadm.RPCServerTooBusy,
+		0x80010108: 0x80010108, 0xC8000209: certadm.HrInvalidBackupSequence, 0x1c00001b: certadm.RPCCallFailed, 0: certadm.RPCProtocolError,
 	} {
 		if got := faultCode(status); got != want {
 			t.Errorf("status %#x is %v, want %v", status, got, want)
@@ -148,7 +148,7 @@ func FuzzRequest(f *testing.F) {
 		defer o.close("test")
 		for range 2 { // without a session, and with a file open in one
 			in, out := ndr.NewDecoder(args), ndr.NewEncoder(nil)
-			err := o.serve(t.Context(), arrival{iid: iidICertAdminD2, opnum: op, remote: loopback, local: loopback}, in, out)
+			err := o.serve(t.Context(), arrivalOf(t.Context(), iidICertAdminD2, op), in, out)
 			if m, ok := methodOf(iidICertAdminD2, op); ok && err == nil {
 				wellFormed(t, m, out.Bytes())
 			} else if err == nil {

@@ -22,3 +22,32 @@ func notOnTheWire() map[int]string {
 func TestConformanceDirect(t *testing.T) {
 	certadmtest.Run(t, func(t *testing.T) certadmtest.Env { return newEnv(t, overDirect{}) }, notOnTheWire())
 }
+
+// The suite over TCP, sealed by NTLM in SPNEGO: what clients without a domain do.
+func TestConformanceNTLM(t *testing.T) {
+	if racing && !heavy() {
+		t.Skip("the race detector makes minutes of its ciphers: Kerberos stands in")
+	}
+	overTheWire(t, func() *overTCP { return &overTCP{} })
+}
+
+// The same by NTLM alone, as other people's clients do.
+func TestConformanceRawNTLM(t *testing.T) {
+	if !heavy() {
+		t.Skip("only how the connection begins is different: for CERTKEEP_TEST_HEAVY")
+	}
+	overTheWire(t, func() *overTCP { return &overTCP{raw: true} })
+}
+
+// The same by Kerberos with AES, in SPNEGO.
+func TestConformanceKerberos(t *testing.T) {
+	if !heavy() && !racing {
+		t.Skip("the suite once more, for CERTKEEP_TEST_HEAVY; other tests here use Kerberos, too")
+	}
+	k := startRealm(t)
+	overTheWire(t, func() *overTCP { return &overTCP{realm: k} })
+}
+
+func overTheWire(t *testing.T, via func() *overTCP) {
+	certadmtest.Run(t, func(t *testing.T) certadmtest.Env { return newEnv(t, via()) }, notOnTheWire())
+}

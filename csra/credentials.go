@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/certkeep/certkeep/internal/dcerpc"
 	"github.com/certkeep/certkeep/internal/dcom"
@@ -31,6 +33,23 @@ type login struct {
 	kerberos bool
 	initiate func(service, host string) gss.Context
 	close    func()
+
+	last *atomic.Pointer[gss.Context] // the newest one
+}
+
+// serverClock is a security context whose server tells the time.
+type serverClock interface {
+	ServerTime() (server, local time.Time, ok bool)
+}
+
+// serverTime is [Client.ServerTime].
+func (l login) serverTime() (server, local time.Time, ok bool) {
+	if last := l.last.Load(); last != nil {
+		if c, is := (*last).(serverClock); is {
+			return c.ServerTime()
+		}
+	}
+	return server, local, false
 }
 
 // NTLM logs on with a user's password, by NTLMv2. domain is empty for an account
@@ -111,6 +130,7 @@ func principals(service, host string) []string {
 func (l login) authenticate(raw bool) dcom.Authenticate {
 	return func(service, host string) (*dcerpc.Security, error) {
 		inner := l.initiate(service, host)
+		l.last.Store(&inner)
 		sec := &dcerpc.Security{Level: dcerpc.LevelPrivacy, Context: inner, RequireHeaderSigning: l.kerberos}
 		switch {
 		case !raw:
@@ -137,5 +157,6 @@ func (c Credentials) login(o *Options) (login, error) {
 	if err != nil {
 		return login{}, fmt.Errorf("credentials: %w", err)
 	}
+	l.last = new(atomic.Pointer[gss.Context])
 	return l, nil
 }

@@ -82,7 +82,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	}
 	l, err := o.Credentials.login(&o)
 	if err != nil {
-		return nil, &certadm.Error{Op: fnConnect, Path: where, Code: noCredentials, Err: err, Hint: hintOf(err)}
+		return nil, &certadm.Error{Op: fnConnect, Path: where, Code: certadm.SecNoCredentials, Err: err, Hint: hintOf(err)}
 	}
 	obj, err := dcom.Activate(ctx, dcom.ActivateOptions{
 		Host: o.Host, Port: o.Port, CLSID: clsidCertAdmin, IIDs: []ndr.GUID{iidICertAdminD2, iidICertAdminD},
@@ -112,7 +112,9 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		defer l.close()
 		return obj.Release(ctx)
 	}
-	return newClient(calls{p: p, d2: d2}, o.Authority, o.Host, o.Logger, release), nil
+	c := newClient(calls{p: p, d2: d2}, o.Authority, o.Host, o.Logger, release)
+	c.serverTime = l.serverTime
+	return c, nil
 }
 
 const fnConnect = "connect"
@@ -123,6 +125,7 @@ func connectError(where string, err error) error {
 	var (
 		hr    dcom.HResult
 		fault *dcerpc.Fault
+		nak   *dcerpc.NakError
 		stage *dcom.StageError
 		stub  *ndr.Error
 	)
@@ -131,18 +134,22 @@ func connectError(where string, err error) error {
 		e.Code = certadm.ErrorCancelled
 		return e
 	case errors.Is(err, gss.ErrLogon):
-		e.Code = logonFailure
+		e.Code = certadm.ErrorLogonFailure
 	case errors.As(err, &hr):
 		e.Code = certadm.HRESULT(hr)
 	case errors.As(err, &fault):
 		e.Code = faultCode(fault.Status)
 		if fault.Unconfirmed && e.Code == certadm.EAccessDenied {
-			e.Code = logonFailure
+			e.Code = certadm.ErrorLogonFailure
 		}
+	case errors.As(err, &nak) && (nak.Reason == dcerpc.NakLocalLimit || nak.Reason == dcerpc.NakCongestion):
+		e.Code = certadm.RPCServerTooBusy
+	case errors.As(err, &nak) && nak.Reason == dcerpc.NakAuthType:
+		e.Code = certadm.RPCUnknownAuthn
 	case errors.Is(err, gss.ErrIntegrity):
-		e.Code = rpcSecurityPackage
+		e.Code = certadm.RPCSecurityPackage
 	case errors.Is(err, dcerpc.ErrProtocol) || errors.As(err, &stub):
-		e.Code = rpcProtocolError
+		e.Code = certadm.RPCProtocolError
 	}
 	if e.Hint = hintOf(err); e.Hint == "" && errors.As(err, &stage) {
 		e.Hint = stageHint(stage.Stage, where, e.Code)
@@ -161,7 +168,7 @@ func hintOf(err error) string {
 
 // stageHint is what the user can do about a failed stage.
 func stageHint(s dcom.Stage, where string, code certadm.HRESULT) string {
-	if code == rpcServerTooBusy {
+	if code == certadm.RPCServerTooBusy {
 		return "the server is at its limit of connections or logons: try again later"
 	}
 	switch s {
@@ -172,7 +179,10 @@ func stageHint(s dcom.Stage, where string, code certadm.HRESULT) string {
 	case dcom.StageServerAlive:
 		return "what answers there is no DCOM resolver"
 	case dcom.StageAuthenticate:
-		if code == logonFailure || code == certadm.EAccessDenied {
+		switch code {
+		case certadm.RPCUnknownAuthn:
+			return "the server does not take this kind of credentials: it may want Kerberos where NTLM was used, or the other way round"
+		case certadm.ErrorLogonFailure, certadm.EAccessDenied:
 			return "check user, domain and password (or the ticket: klist), and that the clocks agree within five minutes"
 		}
 	case dcom.StageActivate:
@@ -180,7 +190,7 @@ func stageHint(s dcom.Stage, where string, code certadm.HRESULT) string {
 		case certadm.EAccessDenied:
 			return "the account may not activate DCOM classes there: add it to the group Certificate Service DCOM Access of the CA's machine; " +
 				"a local account of that machine is cut down over the network unless it is the built-in Administrator"
-		case certadm.HRESULT(dcom.ClassNotReg):
+		case certadm.RegdbClassNotReg:
 			return "there are no Certificate Services on that machine, or they do not run (net start CertSvc)"
 		}
 	case dcom.StageExporter:

@@ -29,6 +29,11 @@ var (
 	loopback      = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 135}
 )
 
+// arrivalOf is a call on a connection from this machine.
+func arrivalOf(conn context.Context, iid ndr.GUID, op uint16) arrival {
+	return arrival{iid: iid, opnum: op, conn: conn, remote: loopback, local: loopback}
+}
+
 func newDirect(o *object) *direct {
 	d := &direct{o: o, iid: iidICertAdminD2}
 	d.ctx, d.end = context.WithCancel(context.Background())
@@ -46,15 +51,15 @@ func (d *direct) Call(ctx context.Context, opnum uint16, buffer []byte, args fun
 	in.Bytes(len(orpcThisBytes))
 	out := ndr.NewEncoder(buffer[:0])
 	out.U64(0) // ORPCTHAT
-	from := d.addr
-	if from == nil {
-		from = loopback
+	a := arrivalOf(d.ctx, d.iid, opnum)
+	if d.addr != nil {
+		a.remote = d.addr
 	}
 	callCtx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		done <- d.o.serve(callCtx, arrival{iid: d.iid, opnum: opnum, remote: from, local: loopback}, in, out)
+		done <- d.o.serve(callCtx, a, in, out)
 	}()
 	select {
 	case err := <-done:

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/dcerpc"
 	"github.com/certkeep/certkeep/internal/gss"
 	"github.com/certkeep/certkeep/internal/ndr"
 )
@@ -26,19 +27,6 @@ const (
 	fnControl   = "CertSrvServerControl"
 )
 
-// Win32 results of RPC, beside those that certadm has (winerror.h).
-const (
-	rpcUnknownInterface certadm.HRESULT = 0x800706B5 // RPC_S_UNKNOWN_IF
-	rpcServerTooBusy    certadm.HRESULT = 0x800706BB // RPC_S_SERVER_TOO_BUSY
-	rpcCallFailed       certadm.HRESULT = 0x800706BE // RPC_S_CALL_FAILED
-	rpcProtocolError    certadm.HRESULT = 0x800706C0 // RPC_S_PROTOCOL_ERROR
-	rpcNoSuchMethod     certadm.HRESULT = 0x800706D1 // RPC_S_PROCNUM_OUT_OF_RANGE
-	rpcBadStubData      certadm.HRESULT = 0x800706F7 // RPC_X_BAD_STUB_DATA
-	rpcSecurityPackage  certadm.HRESULT = 0x80070721 // RPC_S_SEC_PKG_ERROR
-	logonFailure        certadm.HRESULT = 0x8007052E // ERROR_LOGON_FAILURE
-	noCredentials       certadm.HRESULT = 0x8009030E // SEC_E_NO_CREDENTIALS
-)
-
 // remoteFault is a fault with which the server answered. It wraps its HRESULT.
 type remoteFault struct {
 	code  certadm.HRESULT
@@ -54,21 +42,21 @@ func (e *remoteFault) Unwrap() []error { return []error{e.code, e.fault} }
 func faultCode(status uint32) certadm.HRESULT {
 	switch status {
 	case 0x1c010002:
-		return rpcNoSuchMethod
+		return certadm.RPCNoSuchMethod
 	case 0x1c010003:
-		return rpcUnknownInterface
+		return certadm.RPCUnknownInterface
 	case 0x1c01000b:
-		return rpcProtocolError
+		return certadm.RPCProtocolError
 	case 0x1c010014:
-		return rpcServerTooBusy
+		return certadm.RPCServerTooBusy
 	}
 	switch {
 	case status == 0:
-		return rpcProtocolError
+		return certadm.RPCProtocolError
 	case status&0x80000000 != 0 || status <= 0xFFFF:
 		return certadm.FromWin32(status)
 	}
-	return rpcCallFailed
+	return certadm.RPCCallFailed
 }
 
 // fail makes the *certadm.Error of a failed call.
@@ -87,6 +75,8 @@ func fail(op, path string, err error) error {
 		fault *remoteFault
 	)
 	switch {
+	case errors.Is(err, dcerpc.ErrClosed): // by an earlier call, whatever became of that
+		e.Code, e.Err = certadm.RPCServerUnavailable, err
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		e.Code, e.Err = certadm.ErrorCancelled, err
 	case errors.As(err, &fault):
@@ -96,9 +86,11 @@ func fail(op, path string, err error) error {
 			e.Err = err
 		}
 	case errors.As(err, &bad) || errors.As(err, &stub):
-		e.Code, e.Err = rpcBadStubData, err
+		e.Code, e.Err = certadm.RPCBadStubData, err
 	case errors.Is(err, gss.ErrIntegrity):
-		e.Code, e.Err = rpcSecurityPackage, err
+		e.Code, e.Err = certadm.RPCSecurityPackage, err
+	case errors.Is(err, dcerpc.ErrProtocol):
+		e.Code, e.Err = certadm.RPCProtocolError, err
 	default:
 		e.Code, e.Err = certadm.RPCServerUnavailable, err
 	}
@@ -136,7 +128,7 @@ func hint(op string, code certadm.HRESULT) string {
 		return "start Certificate Services there (net start CertSvc)"
 	case certadm.RPCServerUnavailable:
 		return "the connection is lost: connect anew and start over; the server ends the session, and truncates nothing"
-	case rpcServerTooBusy:
+	case certadm.RPCServerTooBusy:
 		return "the server is at its limit of connections or logons: try again later"
 	}
 	return ""

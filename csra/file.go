@@ -34,7 +34,6 @@ type file struct {
 
 	mu      sync.Mutex
 	started bool
-	stopped bool
 	closed  bool  // by Close
 	ended   bool  // closed on the server, at the end of the file
 	cur     chunk // what the consumer has not taken yet
@@ -282,7 +281,7 @@ func (f *file) stop(ctx context.Context) {
 	started := f.started
 	f.mu.Unlock()
 	if started {
-		wait(ctx, f.done, f.end)
+		wait(ctx, f.done, f.b.c.patience, f.end)
 	}
 	f.end()
 }
@@ -303,7 +302,7 @@ func (f *file) Close() error {
 	ctx := f.ctx
 	if ctx.Err() != nil { // the file is closed all the same, so that End is in order
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), patience)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), f.b.c.patience)
 		defer cancel()
 	}
 	f.stop(ctx)
@@ -319,7 +318,7 @@ func (f *file) Close() error {
 	}
 	if whole && err == nil {
 		delete(b.partial, f.name)
-	} else if !whole {
+	} else {
 		b.partial[f.name] = true
 	}
 	f.recycle()

@@ -57,10 +57,33 @@ type session struct {
 	certadm.Backup
 	kind   certadm.BackupType
 	listed map[string]string // the names that may be opened, by their lower-case form
-	file   certadm.BackupFile
+	file   *reading          // nil: none is open
+}
 
-	// An open file has a context of its own, which outlasts the call that opened it.
-	endFile context.CancelFunc
+// reading is the file that a session has open. Its context outlasts the call that
+// opened it, but neither the object nor a connection that it was opened or read
+// on: how much of it arrived there, nobody knows. It cannot be read or closed
+// then, and the session can only be ended.
+type reading struct {
+	certadm.BackupFile
+	life  context.Context
+	end   context.CancelFunc
+	conns map[context.Context]func() bool // that end it, and how to have them not do so
+}
+
+// tie makes a connection one of those whose end is the end of the reading.
+func (r *reading) tie(conn context.Context) {
+	if _, ok := r.conns[conn]; !ok {
+		r.conns[conn] = context.AfterFunc(conn, r.end)
+	}
+}
+
+// release lets go of the connections and ends the reading.
+func (r *reading) release() {
+	for _, stop := range r.conns {
+		stop()
+	}
+	r.end()
 }
 
 func newObject(s *settings, who Caller, svc certadm.Service) *object {
@@ -85,7 +108,8 @@ func (o *object) close(reason string) {
 type arrival struct {
 	iid           ndr.GUID
 	opnum         uint16
-	remote, local net.Addr // of the connection that it came on
+	conn          context.Context // ends with the connection that it came on
+	remote, local net.Addr        // of that
 }
 
 // reply is what a method answers: its parameters, and the HRESULT follows. nil
@@ -133,6 +157,9 @@ func (o *object) answer(m method, r reply, err error, cb int32, out *ndr.Encoder
 // client learns no more than that it failed.
 func (o *object) result(m method, err error) certadm.HRESULT {
 	code := certadm.CodeOf(err)
+	if code == certadm.EFail && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return certadm.ErrorCancelled // by the client, who is gone
+	}
 	if code == certadm.EFail {
 		o.log.Error("call failed", slog.String("method", m.name), slog.String("user", o.who.User), slog.Any("error", err))
 	}
@@ -209,8 +236,12 @@ var handlers = [len(methods)]func(context.Context, *inCall) (reply, error){
 // fold is how names are compared: as Windows does, without regard to case.
 func fold(name string) string { return strings.ToLower(name) }
 
-// take waits for the object's turn.
+// take waits for the object's turn. A call that is given up before it has it does
+// nothing.
 func (o *object) take(ctx context.Context) (leave func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	select {
 	case o.turn <- struct{}{}:
 	case <-ctx.Done():

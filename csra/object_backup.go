@@ -49,6 +49,9 @@ func prepare(ctx context.Context, c *inCall) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil { // the client cannot learn of it: let others have their turn
+		return nil, errors.Join(ctx.Err(), b.End(context.WithoutCancel(ctx)))
+	}
 	o.session = &session{Backup: b, kind: kind, listed: make(map[string]string)}
 	return nil, nil
 }
@@ -76,6 +79,9 @@ func inSession(outside certadm.HRESULT, fn func(context.Context, *object) (reply
 func endBackup(ctx context.Context, o *object) (reply, error) {
 	b := o.session
 	o.session = nil
+	if b.file != nil {
+		defer b.file.release()
+	}
 	return nil, b.End(ctx)
 }
 
@@ -133,13 +139,16 @@ func openFile(ctx context.Context, c *inCall) (reply, error) {
 	if !ok {
 		return nil, certadm.EInvalidArg
 	}
-	life, end := context.WithCancel(o.life)
-	f, err := o.session.OpenFile(life, name, 0)
+	r := &reading{conns: make(map[context.Context]func() bool)}
+	r.life, r.end = context.WithCancel(o.life)
+	f, err := o.session.OpenFile(r.life, name, 0)
 	if err != nil {
-		end()
+		r.end()
 		return nil, err
 	}
-	o.session.file, o.session.endFile = f, end
+	r.BackupFile = f
+	r.tie(c.a.conn)
+	o.session.file = r
 	size := uint64(max(f.Size(), 0))
 	return func(e *ndr.Encoder) { e.U64(size) }, nil
 }
@@ -149,8 +158,11 @@ func closeFile(_ context.Context, o *object) (reply, error) {
 	if f == nil {
 		return nil, certadm.EUnexpected
 	}
+	if f.life.Err() != nil {
+		return nil, certadm.EUnexpected
+	}
 	o.session.file = nil
-	defer o.session.endFile()
+	defer f.release()
 	return nil, f.Close()
 }
 
@@ -178,7 +190,7 @@ func (o *object) serveRead(ctx context.Context, a arrival, in *ndr.Decoder, out 
 	}
 	start := out.Len()
 	if err == nil {
-		if err = o.read(ctx, cb, out); err == nil {
+		if err = o.read(ctx, a.conn, cb, out); err == nil {
 			out.U32(uint32(certadm.SOK))
 			return nil
 		}
@@ -191,7 +203,7 @@ func (o *object) serveRead(ctx context.Context, a arrival, in *ndr.Decoder, out 
 }
 
 // read appends the array and cbRead.
-func (o *object) read(ctx context.Context, cb int32, out *ndr.Encoder) error {
+func (o *object) read(ctx, conn context.Context, cb int32, out *ndr.Encoder) error {
 	leave, err := o.take(ctx)
 	if err != nil {
 		return err
@@ -200,11 +212,11 @@ func (o *object) read(ctx context.Context, cb int32, out *ndr.Encoder) error {
 	if o.session == nil || o.session.file == nil {
 		return certadm.EUnexpected
 	}
-	// Where the file stands after a read whose answer is lost, nobody knows: with
-	// the connection the reading ends.
-	defer context.AfterFunc(ctx, o.session.endFile)()
+	f := o.session.file
+	f.tie(conn)
+	defer context.AfterFunc(ctx, f.end)() // the client may give up one call
 	buf := encodeReadBuffer(out, cb)
-	n, err := io.ReadFull(o.session.file, buf)
+	n, err := io.ReadFull(f, buf)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		clear(buf)
 		return err

@@ -25,6 +25,29 @@ type fake struct {
 	kind   certadm.BackupType
 	files  map[string][]byte
 	closed bool
+	during func(call string) // see on
+}
+
+// on has fn called during each call from now on; it may be nil.
+func (f *fake) on(fn func(call string)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.during = fn
+}
+
+// hold holds calls of this name in the service until release is called; started
+// is closed when the first one is there.
+func (f *fake) hold(t testing.TB, call string) (started <-chan struct{}, release func()) {
+	begun, resume := make(chan struct{}), make(chan struct{})
+	begin, release := sync.OnceFunc(func() { close(begun) }), sync.OnceFunc(func() { close(resume) })
+	t.Cleanup(release)
+	f.on(func(c string) {
+		if c == call {
+			begin()
+			<-resume
+		}
+	})
+	return begun, release
 }
 
 const (
@@ -39,6 +62,12 @@ func newFake() *fake {
 }
 
 func (f *fake) note(call string) error {
+	f.mu.Lock()
+	during := f.during
+	f.mu.Unlock()
+	if during != nil {
+		during(call)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.log = append(f.log, call)
@@ -185,7 +214,7 @@ func TestEveryMethod(t *testing.T) {
 			o := newObject(&settings{name: "Fake CA", log: discard}, Caller{}, newFake())
 			out := ndr.NewEncoder(nil)
 			// enough zeros for any method's parameters: NULL names, and numbers
-			err := o.serve(t.Context(), arrival{iid: iid, opnum: op, remote: loopback, local: loopback}, ndr.NewDecoder(make([]byte, 64)), out)
+			err := o.serve(t.Context(), arrivalOf(t.Context(), iid, op), ndr.NewDecoder(make([]byte, 64)), out)
 			m, ok := methodOf(iid, op)
 			last := uint16(48)
 			if iid == iidICertAdminD {
@@ -392,21 +421,5 @@ func TestObjectGone(t *testing.T) {
 	}
 	if got := f.calls(); strings.Contains(got, "end") || strings.Contains(got, "truncate") || strings.Count(got, "close") != 1 {
 		t.Errorf("the service saw: %s", got)
-	}
-}
-
-// A read whose connection is lost ends the file, not the object.
-func TestReadLost(t *testing.T) {
-	_, f, d := fakeObject(t, nil)
-	openAll(t, d.o)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	out := ndr.NewEncoder(nil)
-	in := ndr.NewDecoder(words(4096))
-	d.o.serve(ctx, arrival{iid: iidICertAdminD2, opnum: opBackupReadFile, remote: loopback, local: loopback}, in, out)
-	file := d.o.session.file.(*fakeFile)
-	<-file.ctx.Done()
-	if f.closed {
-		t.Error("the service was closed")
 	}
 }

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/csrahook"
 	"github.com/certkeep/certkeep/internal/dcerpc"
 	"github.com/certkeep/certkeep/internal/dcom"
+	"github.com/certkeep/certkeep/internal/gss"
 	"github.com/certkeep/certkeep/internal/kerberos"
 	"github.com/certkeep/certkeep/internal/ndr"
 	"github.com/certkeep/certkeep/internal/ntlm"
@@ -33,6 +35,11 @@ type ServerOptions struct {
 	NTLM   *NTLMServer // nil refuses NTLM
 	Keytab string      // path of the service's keytab; empty refuses Kerberos
 
+	// Account, if set, names the account that a user is. Objects, and the number
+	// of them that one may have, belong to accounts; nil takes mechanism, domain
+	// and user as the client sent them for one. The user has proven who it is.
+	Account func(mechanism, user, domain string) string
+
 	// Realms lists Kerberos realms whose users are accepted beside those of the
 	// service's own realm.
 	Realms []string
@@ -54,8 +61,13 @@ type ServerOptions struct {
 	Limits Limits
 	Logger *slog.Logger // nil discards
 
-	// For tests with peers that cannot do better.
-	unsignedHeaders bool // Kerberos without header signing
+	configure func(*dcerpc.ServerConfig) // see package csrahook
+}
+
+func init() {
+	csrahook.Configure = func(options any, change func(*dcerpc.ServerConfig)) {
+		options.(*ServerOptions).configure = change
+	}
 }
 
 // NTLMServer is what a server tells of itself in NTLM, and whom it knows.
@@ -66,15 +78,21 @@ type NTLMServer struct {
 	// Lookup returns the NT hash of a user, named as the client sent it. It
 	// should cost the same for users that do not exist.
 	Lookup func(user, domain string) (hash [16]byte, ok bool)
+
+	// SameMachineOnly offers NTLM to no client on another machine.
+	SameMachineOnly bool
 }
 
 // Logon is how an authentication ended.
 type Logon struct {
 	Remote    net.Addr
 	Mechanism string // "ntlm", "kerberos" or "spnego", which failed before it came to one of these
-	User      string // empty if it failed
-	Domain    string
-	Err       error // nil when the user was accepted
+
+	// User and Domain are who it is; if Err is set who it claimed to be, as far
+	// as it came to that.
+	User, Domain string
+
+	Err error // nil when the user was accepted
 }
 
 // Limits bound what clients can take of a server; 0 stands for the default. A
@@ -152,12 +170,20 @@ func NewServer(o ServerOptions) (*Server, error) {
 	s.dcom = dcom.NewServer(dcom.ServerConfig{
 		Classes:  []dcom.Class{{CLSID: clsidCertAdmin, IIDs: []ndr.GUID{iidICertAdminD, iidICertAdminD2}, New: s.activate}},
 		Names:    o.Names,
-		Security: security,
-		Limits:   dcom.Limits{Objects: l.Objects, ObjectsPerPrincipal: l.ObjectsPerPrincipal, Unpinged: l.Unpinged, Grace: l.Grace},
-		Logger:   s.log,
+		Security: security, Principal: principalOf(o.Account),
+		Limits: dcom.Limits{Objects: l.Objects, ObjectsPerPrincipal: l.ObjectsPerPrincipal, Unpinged: l.Unpinged, Grace: l.Grace},
+		Logger: s.log,
 	})
 	s.rpc = dcerpc.NewServer(s.rpcConfig())
 	return s, nil
+}
+
+// principalOf is dcom's idea of whose an object is.
+func principalOf(account func(mechanism, user, domain string) string) func(gss.Peer) string {
+	if account == nil {
+		return nil
+	}
+	return func(p gss.Peer) string { return account(p.Mechanism, p.User, p.Domain) }
 }
 
 func (s *Server) rpcConfig() dcerpc.ServerConfig {
@@ -180,8 +206,8 @@ func (s *Server) rpcConfig() dcerpc.ServerConfig {
 	if l.AllFailedLogons > 0 {
 		conf.Limits.AllLogons = dcerpc.TokenBucket{Rate: 20, Burst: l.AllFailedLogons}
 	}
-	if s.o.unsignedHeaders {
-		conf.RequireHeaderSigning = func(string) bool { return false }
+	if s.o.configure != nil {
+		s.o.configure(&conf)
 	}
 	return conf
 }
@@ -243,7 +269,7 @@ func (s *Server) activate(ctx context.Context, a dcom.Activation) (dcom.Servant,
 type servant struct{ *object }
 
 func (s servant) Call(ctx context.Context, c *dcom.Call, in *ndr.Decoder, out *ndr.Encoder) error {
-	a := arrival{iid: c.IID, opnum: c.Opnum, remote: c.Conn.RemoteAddr(), local: c.Conn.LocalAddr()}
+	a := arrival{iid: c.IID, opnum: c.Opnum, conn: c.Conn.Context(), remote: c.Conn.RemoteAddr(), local: c.Conn.LocalAddr()}
 	err := s.serve(ctx, a, in, out)
 	if f := faultError(0); errors.As(err, &f) {
 		return &dcerpc.Fault{Status: uint32(f)}
@@ -255,6 +281,9 @@ func (s servant) Closed(why dcom.Reason) { s.close(why.String()) }
 
 func (s *Server) logon(e dcerpc.LogonEvent) {
 	l := Logon{Remote: e.Remote, Mechanism: e.Peer.Mechanism, User: e.Peer.User, Domain: e.Peer.Domain, Err: e.Err}
+	if refused := (*gss.RefusedError)(nil); errors.As(e.Err, &refused) {
+		l.Mechanism, l.User, l.Domain = refused.Claimed.Mechanism, refused.Claimed.User, refused.Claimed.Domain
+	}
 	if l.Mechanism == "" {
 		l.Mechanism = e.AuthType.String()
 	}

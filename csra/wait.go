@@ -7,7 +7,7 @@ import (
 
 // wait waits for done. When ctx has ended, and after some patience, it calls cut,
 // which makes done come.
-func wait(ctx context.Context, done <-chan struct{}, cut func()) {
+func wait(ctx context.Context, done <-chan struct{}, patience time.Duration, cut func()) {
 	select {
 	case <-done:
 		return
