@@ -84,6 +84,9 @@ type TakeResult struct {
 
 	// Skipped names companions that are there and could not be had.
 	Skipped []string
+
+	// Unchecked says of files in the set what could not be checked, and why.
+	Unchecked []string
 }
 
 // ErrUnusableParent is returned when an incremental backup was demanded and
@@ -174,6 +177,7 @@ type taker struct {
 	phase  Progress
 
 	collected Collected
+	unchecked []string
 }
 
 func (t *taker) reset() {
@@ -238,7 +242,7 @@ func (t *taker) run(ctx context.Context, parent *parentSet) (res *TakeResult, er
 	}
 
 	// From here on there is a set, and errors no longer undo it.
-	res = &TakeResult{Manifest: &t.m, Bytes: t.bytes, Duration: t.o.Now().Sub(started), Skipped: t.collected.Skipped}
+	res = &TakeResult{Manifest: &t.m, Bytes: t.bytes, Duration: t.o.Now().Sub(started), Skipped: t.collected.Skipped, Unchecked: t.unchecked}
 	rec := backupset.Receipt{SetID: t.m.ID}
 	var truncErr error
 	if !t.o.KeepLog {
@@ -351,6 +355,7 @@ func (t *taker) copyLogs(ctx context.Context) error {
 			return err
 		}
 	}
+	t.unchecked = append(t.unchecked, chain.unread...)
 	t.m.Signature = chain.first.Signature
 	t.m.FirstGeneration, t.m.LastGeneration = chain.first.Generation, chain.last.Generation
 	if t.parent == nil {

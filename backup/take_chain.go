@@ -76,8 +76,8 @@ func lastLogHead(ctx context.Context, store backupset.Store, e backupset.Entry) 
 }
 
 // readLog reads the beginning of a log of whichever engine.
-func readLog(name string, head []byte) (cadb.Engine, cadb.LogInfo, error) {
-	e, err := cadb.EngineFor(name, head)
+func readLog(name string, head []byte) (cadb.LogReader, cadb.LogInfo, error) {
+	e, err := cadb.LogReaderFor(name, head)
 	if err != nil {
 		return nil, cadb.LogInfo{}, err
 	}
@@ -95,6 +95,7 @@ type logChain struct {
 	first    cadb.LogInfo
 	last     cadb.LogInfo
 	earliest uint32
+	unread   []string // why a log's header could not be understood
 }
 
 // checkNames holds the list against the parent: the server's logs must reach
@@ -128,10 +129,15 @@ func (c *logChain) checkNames(list certadm.FileList) error {
 // add takes in one log that was copied, given its first bytes.
 func (c *logChain) add(f backupset.File, head []byte) error {
 	engine, log, err := readLog(f.Name, head)
+	if errors.Is(err, cadb.ErrUnsupported) {
+		return c.addUnread(f, err)
+	}
 	if err != nil {
 		return fmt.Errorf("as the server sent it: %w", err)
 	}
-	if c.last.Generation != 0 {
+	if c.unread != nil {
+		c.unread = append(c.unread, f.Name+": the log before it could not be read")
+	} else if c.last.Generation != 0 {
 		if err := engine.CheckChain([]cadb.LogInfo{c.last, log}); err != nil {
 			return fmt.Errorf("as the server sent it: %s: %w", f.Name, err)
 		}
@@ -152,6 +158,22 @@ func (c *logChain) add(f backupset.File, head []byte) error {
 	if log.EarliestTarget != 0 {
 		c.earliest = log.EarliestTarget
 	}
+	return nil
+}
+
+// addUnread takes in a log of a version that is not known: the set has it, and
+// with no signature can be nobody's parent.
+func (c *logChain) addUnread(f backupset.File, err error) error {
+	if c.parent != nil {
+		return unusable(fmt.Sprintf("whether log %s continues %s cannot be told: %v", f.Name, c.parent.Label(), err))
+	}
+	g, _ := certadm.ParseLogGeneration(f.Name) // checkNames has seen it
+	if c.first.Generation == 0 {
+		c.first.Generation = g
+	}
+	c.last = cadb.LogInfo{Generation: g}
+	c.first.Signature = ""
+	c.unread = append(c.unread, err.Error())
 	return nil
 }
 

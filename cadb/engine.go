@@ -13,6 +13,9 @@ import (
 // database is recovered with them. How the contents are read is [Open]'s
 // matter.
 type Engine interface {
+	// The logs that CheckChain takes may come from CheckLog as well.
+	LogReader
+
 	// Name is "sqlite" or "ese".
 	Name() string
 
@@ -20,16 +23,8 @@ type Engine interface {
 	LogName(generation uint32) string
 	ParseLogName(name string) (generation uint32, ok bool)
 
-	// ReadLog reads and checks the beginning of a log.
-	ReadLog(r io.Reader) (LogInfo, error)
-
 	// CheckLog reads a whole log and checks everything in it.
 	CheckLog(ctx context.Context, r io.ReaderAt, size int64) (LogInfo, error)
-
-	// CheckChain checks that logs follow each other without a gap, by what each
-	// says of the one before. The logs must come from ReadLog or CheckLog of
-	// this engine.
-	CheckChain(logs []LogInfo) error
 
 	// Recover brings the copy of a database, in place, to what it was at the
 	// end of a generation (0: of the last log). Logs are given in ascending
