@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/certkeep/certkeep/certadm"
@@ -33,6 +33,11 @@ type Options struct {
 	// Stopped opens a ca:DIR without starting it: for a restore.
 	Stopped bool
 
+	// InProcess opens a ca:DIR only if it can be started in this process: for
+	// what no protocol carries, such as issuing. One that is being served is
+	// refused then.
+	InProcess bool
+
 	// Observe and Logger are those of [certsrv.Options].
 	Observe func(phase string)
 	Logger  *slog.Logger
@@ -47,7 +52,7 @@ type Connection struct {
 	Address Address
 
 	svc     certadm.Service
-	server  *certsrv.Server
+	server  *certsrv.Server // of a ca:DIR; it runs here if started
 	started bool
 
 	servedAt string // of a ca:DIR that another process serves
@@ -56,8 +61,11 @@ type Connection struct {
 // closeTimeout bounds how long Close waits for calls under way.
 const closeTimeout = 30 * time.Second
 
-// Open reads a SERVER and opens it; Close must follow. For ca:DIR the authority
-// is started in this process. If another one serves it, the error is a
+// Open reads a SERVER and opens it; Close must follow.
+//
+// For ca:DIR the authority is started in this process. One that another process
+// serves is reached through that, if it listens for the wire protocol and this
+// process may read the directory's private files; otherwise the error is a
 // *[certsrv.ServedError].
 func Open(ctx context.Context, server string, o Options) (*Connection, error) {
 	a, err := Parse(server)
@@ -71,9 +79,14 @@ func Open(ctx context.Context, server string, o Options) (*Connection, error) {
 func (a Address) Open(ctx context.Context, o Options) (*Connection, error) {
 	switch a.Scheme {
 	case CA:
-		return openDir(ctx, a, o)
+		c, err := openDir(ctx, a, o)
+		var served *certsrv.ServedError
+		if errors.As(err, &served) && !o.Stopped && !o.InProcess {
+			return openServed(ctx, a, o, served)
+		}
+		return c, err
 	case ADCS:
-		return nil, fmt.Errorf("%s: the wire protocol is %w", a, ErrNotInThisVersion)
+		return openRemote(ctx, a, o)
 	case DLL, Local:
 		return nil, fmt.Errorf("%s: Certadm.dll is %w", a, ErrNotInThisVersion)
 	}
@@ -133,11 +146,17 @@ func Serving(server *certsrv.Server) *Connection {
 	return &Connection{Address: a, server: server, svc: server.Service(account.LocalUser())}
 }
 
-// Service is the authority, seen as its local administrator.
+// Service is the authority: of a ca:DIR as its local administrator sees it.
 func (c *Connection) Service() certadm.Service { return c.svc }
 
-// Server is the embedded authority behind a ca:DIR; nil for any other address.
-func (c *Connection) Server() *certsrv.Server { return c.server }
+// Server is the embedded authority behind a ca:DIR that this process runs, or
+// holds stopped; nil for any other.
+func (c *Connection) Server() *certsrv.Server {
+	if c.servedAt != "" {
+		return nil
+	}
+	return c.server
+}
 
 // Identity says which authority it is.
 func (c *Connection) Identity(ctx context.Context) (certadm.Identity, error) {
@@ -185,9 +204,14 @@ func (c *Connection) Close() error {
 	return err
 }
 
-// ServeAddress is what a server tells others of itself, given where it listens
-// for the wire protocol: the SERVER to reach it by.
-func ServeAddress(listen string) string {
-	host := strings.TrimSuffix(listen, fmt.Sprintf(":%d", DefaultPort))
-	return "adcs://" + host
+// ServeAddress is the SERVER by which a server that listens on this address for
+// the wire protocol is reached from its own machine.
+func ServeAddress(listen net.Addr) string {
+	a := Address{Scheme: ADCS, Host: "127.0.0.1", Port: DefaultPort}
+	if tcp, ok := listen.(*net.TCPAddr); ok {
+		if a.Port = tcp.Port; !tcp.IP.IsUnspecified() {
+			a.Host = tcp.IP.String()
+		}
+	}
+	return a.String()
 }

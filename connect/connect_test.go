@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -74,7 +76,7 @@ func TestOpen(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	ctx := context.Background()
-	for _, server := range []string{"adcs://srv01", "dll://srv01", "local:"} {
+	for _, server := range []string{"dll://srv01", "local:"} {
 		if _, err := Open(ctx, server, Options{}); !errors.Is(err, ErrNotInThisVersion) {
 			t.Errorf("%s: %v", server, err)
 		}
@@ -240,12 +242,14 @@ func TestRecordGap(t *testing.T) {
 
 func TestServeAddress(t *testing.T) {
 	for listen, want := range map[string]string{
-		"127.0.0.1:8135": "adcs://127.0.0.1:8135", "[::1]:8135": "adcs://[::1]:8135", "srv01:135": "adcs://srv01",
+		"127.0.0.1:8135": "adcs://127.0.0.1:8135", "[::1]:8135": "adcs://[::1]:8135", "192.0.2.7:135": "adcs://192.0.2.7",
+		"0.0.0.0:8135": "adcs://127.0.0.1:8135", "[::]:8135": "adcs://127.0.0.1:8135",
 	} {
-		if got := ServeAddress(listen); got != want {
+		got := ServeAddress(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(listen)))
+		if got != want {
 			t.Errorf("%s: %s, want %s", listen, got, want)
 		}
-		if _, err := Parse(ServeAddress(listen)); err != nil {
+		if _, err := Parse(got); err != nil {
 			t.Error(err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/certkeep/certkeep/csra"
 )
 
 // Auth is how to log on at an adcs:// server.
@@ -115,6 +117,29 @@ func (l Login) choose(a Address) (user string, from source, err error) {
 		return user, fromNTLMPassword, nil
 	}
 	return "", "", fmt.Errorf("%w: there is no way %q; there are auto, kerberos, ntlm", ErrLogin, auth)
+}
+
+// credentials are what m stands for; a password is asked for if it needs one.
+func (m Means) credentials(ctx context.Context, l Login) (csra.Credentials, error) {
+	switch m.from {
+	case fromCache:
+		return csra.KerberosCache(""), nil
+	case fromKeytab:
+		return csra.KerberosKeytab(m.User, l.Keytab), nil
+	}
+	if l.Password == nil {
+		return csra.Credentials{}, fmt.Errorf("%w: the password of %s is missing", ErrLogin, m.User)
+	}
+	password, err := l.Password(ctx, m.User)
+	if err != nil {
+		return csra.Credentials{}, err
+	}
+	defer clear(password)
+	if m.from == fromTicketPassword {
+		return csra.KerberosPassword(m.User, password), nil
+	}
+	domain, name := splitDomain(m.User)
+	return csra.NTLM(name, domain, password), nil
 }
 
 // splitDomain separates DOMAIN\USER. A name with "@" stays whole: servers take it

@@ -201,7 +201,8 @@ type backupResult struct {
 	DynamicFiles    []string `json:"dynamic_files,omitempty"`
 	NotAttempted    []string `json:"not_attempted,omitempty"` // dynamic files that are only named, because the server is across the network
 	Companions      []string `json:"companions,omitempty"`
-	Skipped         []string `json:"skipped,omitempty"` // what could not be copied, with the reason
+	Skipped         []string `json:"skipped,omitempty"`   // what could not be copied, with the reason
+	Unchecked       []string `json:"unchecked,omitempty"` // what was copied and could not be checked, with the reason
 
 	Completeness *backupset.Completeness `json:"completeness,omitempty"`
 	DryRun       bool                    `json:"dry_run,omitempty"`
@@ -235,15 +236,23 @@ func newBackupResult(res *backup.TakeResult, dir string) *backupResult {
 		r.Companions = append(r.Companions, f.Name)
 	}
 	r.Skipped = append(r.Skipped, res.Skipped...)
+	r.Unchecked = res.Unchecked
 	return r
 }
 
 // partly is the error of a backup that had to leave something out.
 func (r *backupResult) partly() error {
-	if len(r.Skipped) == 0 {
+	var parts []string
+	if len(r.Skipped) > 0 {
+		parts = append(parts, "not copied: "+strings.Join(r.Skipped, "; "))
+	}
+	if len(r.Unchecked) > 0 {
+		parts = append(parts, "copied, and not checked: "+strings.Join(r.Unchecked, "; "))
+	}
+	if parts == nil {
 		return nil
 	}
-	return withExit(exitPartly, fmt.Errorf("not copied: %s", strings.Join(r.Skipped, "; ")))
+	return withExit(exitPartly, errors.New(strings.Join(parts, "; ")))
 }
 
 func (r *backupResult) human(w io.Writer) error {

@@ -42,7 +42,7 @@ func (o *secretOptions) passphrase(c *console, dir string) func(context.Context)
 // withAuthority starts the authority in dir for the time of a call.
 func withAuthority(ctx context.Context, c *console, dir string, o secretOptions, use func(*connect.Connection) error) (err error) {
 	a := connect.Address{Scheme: connect.CA, Dir: dir}
-	conn, err := a.Open(ctx, connect.Options{Passphrase: o.passphrase(c, dir)})
+	conn, err := a.Open(ctx, connect.Options{InProcess: true, Passphrase: o.passphrase(c, dir)})
 	if err != nil {
 		return err
 	}

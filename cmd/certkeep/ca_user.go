@@ -50,22 +50,28 @@ type caUserAddOptions struct {
 func (o *caUserAddOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.roles, "role", "", "`ROLE`[,ROLE]: "+strings.Join(account.AllRoles.Names(), ", "))
 	o.secret.addFlags(f, "the account's password")
-	f.BoolVar(&o.ntlm, "ntlm", false, "")
-	f.Lookup("ntlm").Hidden = true // comes with the wire protocol
+	f.BoolVar(&o.ntlm, "ntlm", false, "let it log on by NTLM, too: with a generated secret, which is printed once, as its password")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and add nothing")
 }
 
 func newCAUserAddCommand(c *console) *cobra.Command {
 	var o caUserAddOptions
 	cmd := &cobra.Command{
-		Use:   "add DIR NAME --role ROLE[,ROLE] [--password-file FILE]",
+		Use:   "add DIR NAME --role ROLE[,ROLE] [--password-file FILE | --ntlm]",
 		Short: "add an account",
-		Args:  c.exactly("DIR", "NAME"),
-		RunE:  c.do(func(ctx context.Context, args []string) error { return runCAUserAdd(ctx, c, args[0], args[1], o) }),
+		Long: `add adds an account with a password, which is kept as an argon2id hash.
+
+NTLM needs another hash, which is as good as the password and can be guessed from
+much faster. So only an account added with --ntlm can log on by it, and its secret
+is not chosen but made here, with 140 random bits: it is printed once, alone on
+stdout, and kept nowhere.`,
+		Args: c.exactly("DIR", "NAME"),
+		RunE: c.do(func(ctx context.Context, args []string) error { return runCAUserAdd(ctx, c, args[0], args[1], o) }),
 	}
 	o.addFlags(cmd.Flags())
 	choices(cmd, "role", account.AllRoles.Names()...)
-	return describe(cmd, "certkeep ca user add pki web01 --role enroll --password-file web01.password",
+	return describe(cmd, "certkeep ca user add pki web01 --role enroll --password-file web01.password\n"+
+		"(umask 077; certkeep ca user add pki backup --role operator --ntlm > backup.secret)",
 		exitOK, exitFailed, exitUsage, exitSecret, exitInterrupted)
 }
 
@@ -73,13 +79,15 @@ type caUserResult struct {
 	Name    string    `json:"name"`
 	Roles   []string  `json:"roles,omitempty"`
 	Created time.Time `json:"created,omitzero"`
+	NTLM    bool      `json:"ntlm,omitempty"`
+	Secret  string    `json:"secret,omitempty"` // of an account made for NTLM, once
 	Removed bool      `json:"removed,omitempty"`
 	DryRun  bool      `json:"dry_run,omitempty"`
 }
 
 func runCAUserAdd(ctx context.Context, c *console, dir, name string, o caUserAddOptions) error {
-	if o.ntlm {
-		return notInThisVersion("a password for NTLM (--ntlm)")
+	if o.ntlm && o.secret.file != "" {
+		return withHint(usagef("--ntlm and --password-file exclude each other"), "the secret of an account for NTLM is made here, and printed")
 	}
 	if o.roles == "" {
 		return usagef("--role ROLE is missing")
@@ -92,9 +100,20 @@ func runCAUserAdd(ctx context.Context, c *console, dir, name string, o caUserAdd
 	if err != nil {
 		return err
 	}
-	r := caUserResult{Name: name, Roles: roles.Names(), DryRun: o.dryRun}
+	r := caUserResult{Name: name, Roles: roles.Names(), NTLM: o.ntlm, DryRun: o.dryRun}
 	verb := "would add"
-	if !o.dryRun {
+	switch {
+	case o.dryRun:
+	case o.ntlm:
+		if r.Secret, err = store.AddNTLM(ctx, name, roles); err != nil {
+			return err
+		}
+		c.say("added %s (%s); its secret follows, and is not shown again", oneLine(name), roles)
+		return c.result(r, func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, r.Secret)
+			return err
+		})
+	default:
 		verb = "added"
 		password, err := o.secret.read(ctx, c, "Password for "+oneLine(name), true)
 		if err != nil {
@@ -130,14 +149,18 @@ func runCAUserList(ctx context.Context, c *console, dir string) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"NAME", "ROLES", "SINCE"}}
+	rows := [][]string{{"NAME", "ROLES", "NTLM", "SINCE"}}
 	for _, a := range list {
 		if c.json {
-			if err := c.line(caUserResult{Name: a.Name, Roles: a.Roles.Names(), Created: a.Created}); err != nil {
+			if err := c.line(caUserResult{Name: a.Name, Roles: a.Roles.Names(), NTLM: a.NTLM, Created: a.Created}); err != nil {
 				return err
 			}
 		}
-		rows = append(rows, []string{a.Name, a.Roles.String(), stamp(a.Created)})
+		ntlm := "no"
+		if a.NTLM {
+			ntlm = "yes"
+		}
+		rows = append(rows, []string{a.Name, a.Roles.String(), ntlm, stamp(a.Created)})
 	}
 	if c.json {
 		return nil

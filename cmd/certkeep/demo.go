@@ -35,10 +35,11 @@ func newDemoCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [--dir D] [--certs N] [--keep] [--lose-everything]",
 		Short: "the whole story on a throwaway authority",
-		Long: `demo starts a certification authority of its own, has clients enrol without a
-pause, backs it up while they do, kills it, takes its directory away, restores it
-from the backup and the salvaged open log, and compares the restored database
-with what the clients have on record: every acknowledged certificate must be there.`,
+		Long: `demo starts a certification authority in a process of its own, has clients enrol
+without a pause, backs it up over the wire protocol (MS-CSRA) while they do, kills
+it, takes its directory away, restores it from the backup and the salvaged open
+log, and compares the restored database with what the clients have on record:
+every acknowledged certificate must be there.`,
 		Args: c.exactly(),
 		RunE: c.do(func(ctx context.Context, _ []string) error { return runDemo(ctx, c, o) }),
 	}
@@ -56,7 +57,7 @@ func newDemoChildCommand(c *console) *cobra.Command {
 			// Ctrl-C at the terminal reaches this process as well; the parent
 			// decides when it ends.
 			ctx = context.WithoutCancel(ctx)
-			return demo.Child(ctx, args[0], backup.ToolName(versionOf().Version), c.stdin, c.stdout)
+			return demo.Child(ctx, args[0], c.stdin, c.stdout)
 		}),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/certsrv/account"
@@ -101,10 +102,13 @@ func hintOf(err error) string {
 		case *certsrv.ServedError:
 			hint = "stop that process first"
 			if e.Address != "" {
-				hint += ", or use " + e.Address + " once this program speaks the wire protocol: that address does not work yet"
+				hint += ", or use " + e.Address + " as far as backups go"
 			}
 		case hinter:
 			hint = e.Hint()
+		}
+		if e == cadb.ErrUnsupported {
+			hint = "--level sealed holds every file against the manifest, whatever the database"
 		}
 		return hint == ""
 	})
@@ -204,9 +208,12 @@ func exitOfCode(code certadm.HRESULT) int {
 	case certadm.HrBackupInProgress, certadm.HrRestoreInProgress, certadm.HrRestoreMapExists,
 		certadm.ErrorSharingViolation, certadm.HrBackupNotAllowedYet, certadm.HrTermInProgress:
 		return exitLocked
+	case certadm.ErrorLogonFailure, certadm.SecNoCredentials:
+		return exitSecret
 	case certadm.EAccessDenied, certadm.HrAccessDenied, certadm.HrPermissionDenied,
 		certadm.RPCServerUnavailable, certadm.HrCouldNotConnect, certadm.HrCommunicationError,
-		certadm.ErrorServiceNotActive:
+		certadm.ErrorServiceNotActive, certadm.RPCUnknownInterface, certadm.RPCServerTooBusy, certadm.RPCProtocolError, certadm.RPCUnknownAuthn,
+		certadm.RegdbClassNotReg:
 		return exitUnreachable
 	case certadm.HrLogFileCorrupt, certadm.HrDatabaseCorrupted, certadm.HrReadVerifyFailure,
 		certadm.HrBadLogSignature, certadm.HrBadDbSignature, certadm.HrInvalidLogSequence,

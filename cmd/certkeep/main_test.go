@@ -38,9 +38,12 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the command line as users do: testdata/script holds a script a
 // subject.
-func TestScript(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+func TestScript(t *testing.T) { testscript.Run(t, scripts("testdata/script")) }
+
+// scripts are those in a directory.
+func scripts(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                scriptCommands,
@@ -51,5 +54,5 @@ func TestScript(t *testing.T) {
 			e.Values[servedKey{}] = &servedBox{}
 			return writeRequest(filepath.Join(e.WorkDir, "host.csr"))
 		},
-	})
+	}
 }

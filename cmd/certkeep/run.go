@@ -61,8 +61,9 @@ func newRoot(c *console) *cobra.Command {
 		Long: `certkeep backs up a certification authority while it runs, proves that the
 backup can be restored, and restores it.
 
-A SERVER is ca:DIR, an embedded authority that nobody is serving. Authorities
-across the network and Windows' own are for later versions.`,
+A SERVER is adcs://[USER@]HOST[:PORT][/CA NAME], Certificate Services across the
+network (AD CS, or an authority that "certkeep ca serve" serves), or ca:DIR, an
+embedded authority. Certadm.dll of a Windows machine is for a later version.`,
 		SilenceErrors:              true,
 		DisableFlagsInUseLine:      true,
 		SuggestionsMinimumDistance: 2,

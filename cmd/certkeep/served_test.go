@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -29,11 +30,20 @@ type served struct {
 
 type servedKey struct{}
 
-// serve DIR: serves the authority, waits until it is ready, and sets EST and
-// HTTP. Its first line goes to the file "ready", the certificate to ca.pem.
+// serve DIR [FLAGS]: serves the authority, waits until it is ready, and sets EST,
+// HTTP, and ADCS with WIRE for the wire protocol: the SERVER, and its HOST:PORT.
+// Its first line goes to the file "ready", the certificate to ca.pem, and what it
+// says to serve.stderr.
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	dir := ts.MkAbs(args[0])
-	cmd := exec.Command(programName, "ca", "serve", dir, "--json", "--est", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	flags := append([]string{"ca", "serve", dir, "--json", "--est", "127.0.0.1:0", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"}, args[1:]...)
+	cmd := exec.Command(programName, flags...)
+	cmd.Stderr = ts.Stderr()
+	cmd.Env = environ(ts)
+	talk, err := os.Create(ts.MkAbs("serve.stderr"))
+	ts.Check(err)
+	defer talk.Close() // the process has its own
+	cmd.Stderr = talk
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
@@ -49,12 +59,26 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(json.Unmarshal(line, &ready))
 	ts.Setenv("EST", ready.EST)
 	ts.Setenv("HTTP", ready.HTTP)
+	ts.Setenv("ADCS", ready.Address)
+	ts.Setenv("WIRE", strings.TrimPrefix(ready.Address, "adcs://"))
+	ts.Setenv("PORT", ready.Address[strings.LastIndexByte(ready.Address, ':')+1:])
 	s.est = ready.EST
 	server, err := certsrv.New(dir, certsrv.Options{})
 	ts.Check(err)
 	s.ca = server.CACertificate()
 	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.Raw}), 0o600))
 	ts.Value(servedKey{}).(*servedBox).s = s
+}
+
+// environ is the script's environment as far as a server cares.
+func environ(ts *testscript.TestScript) []string {
+	env := os.Environ()
+	for _, name := range []string{"KRB5_CONFIG", "HOME", "PATH"} {
+		if v := ts.Getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
 }
 
 // servedBox is where a script's served authority is kept.

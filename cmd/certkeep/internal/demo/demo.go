@@ -3,7 +3,7 @@
 // acknowledged certificate.
 //
 // Nothing in it is staged. The authority is a process of its own that serves EST
-// over HTTPS; clients enrol throughout, and each keeps its own record of what was
+// over HTTPS, and backups over MS-CSRA; this process takes them. Clients enrol throughout, and each keeps its own record of what was
 // acknowledged, outside the authority; the process is killed while requests are
 // in flight. What the restored database holds is compared with those records.
 package demo

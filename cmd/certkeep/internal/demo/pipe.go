@@ -15,9 +15,7 @@ import (
 
 // Order is what the parent asks for.
 type Order struct {
-	Do     string `json:"do"` // "backup", "revoke", "crl", "enrol"
-	Type   string `json:"type,omitempty"`
-	Folder string `json:"folder,omitempty"`
+	Do     string `json:"do"` // "revoke", "crl"
 	Serial string `json:"serial,omitempty"`
 }
 
@@ -27,6 +25,7 @@ type Answer struct {
 	Error  string          `json:"error,omitempty"`
 	EST    string          `json:"est,omitempty"`
 	HTTP   string          `json:"http,omitempty"`
+	Wire   string          `json:"wire,omitempty"` // the SERVER
 	Result json.RawMessage `json:"result,omitempty"`
 }
 

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/certsrv/account"
 	"github.com/certkeep/certkeep/certsrv/authority"
@@ -78,7 +77,7 @@ func (s *story) makeAuthority(ctx context.Context) (string, error) {
 	if err := s.start(ctx, dir); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%q serves enrolment at %s", s.config.Name, s.child.EST), nil
+	return fmt.Sprintf("%q: EST at %s, MS-CSRA at %s", s.config.Name, s.child.EST, s.child.Wire), nil
 }
 
 // safe maps files of the authority to their copies in the safe.
@@ -171,30 +170,6 @@ func (s *story) reach(ctx context.Context, percent int) error {
 		}
 	}
 	return nil
-}
-
-// backup takes a set while the clients go on.
-func (s *story) backup(name string, kind backupset.Type, percent int) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		if err := s.reach(ctx, percent); err != nil {
-			return "", err
-		}
-		s.lastTake = time.Now()
-		before := s.acked.Load()
-		set := Set{}
-		if err := s.child.ask(Order{Do: "backup", Type: string(kind), Folder: s.path(backupsDir, name)}, &set); err != nil {
-			return "", s.child.explain(err)
-		}
-		set.Meanwhile = int(s.acked.Load() - before)
-		s.rep.Sets = append(s.rep.Sets, set)
-		s.rep.BackupBytes += set.Bytes
-		what := "database and " + plural(set.Logs, "log", "logs")
-		if kind == backupset.Incremental {
-			what = plural(set.Logs, "log", "logs")
-		}
-		return fmt.Sprintf("%s: %s, %s; %s truncated; %s issued meanwhile", set.Type, what, size(set.Bytes),
-			plural(set.Truncated, "log", "logs"), count(set.Meanwhile)), nil
-	}
 }
 
 // revoke revokes the first certificate, after the last backup, and has the CRL

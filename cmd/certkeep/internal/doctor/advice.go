@@ -36,6 +36,9 @@ func (r *remote) local() bool {
 // diagnose says what a failed stage may come from.
 func (r *remote) diagnose(s connect.Stage, err error) (mend string, cs []Candidate) {
 	mend = hintOf(err)
+	if code := certadm.CodeOf(err); code == certadm.RPCServerTooBusy || code == certadm.ErrorCancelled {
+		return mend, nil // which says nothing of the account
+	}
 	switch s {
 	case connect.StageResolver:
 		return or(mend, "what listens there does not answer as a DCOM resolver does"), []Candidate{
@@ -46,7 +49,7 @@ func (r *remote) diagnose(s connect.Stage, err error) (mend string, cs []Candida
 	case connect.StageActivate:
 		return r.activation(err, mend)
 	case connect.StageExporter:
-		advice, more := portAdvice(err, 49152, "the dynamic port")
+		advice, more := portAdvice(err, r.o.Host, 49152, "the dynamic port")
 		return or(mend, advice), append(more, Candidate{Cause: "the dynamic RPC ports are not open from here", Where: "on the CA",
 			Settle: "netsh int ipv4 show dynamicport tcp", Mend: "open that range in the firewall, or narrow it to a few ports and open those"})
 	case connect.StageBind:
@@ -68,6 +71,10 @@ func or(a, b string) string {
 
 // logonCauses: the server does not say why it refuses a logon, and must not.
 func (r *remote) logonCauses(err error) []Candidate {
+	var known kerberosError
+	if errors.As(err, &known) && known.Hint() != "" {
+		return nil // Kerberos does say why, and the hint is for that
+	}
 	if r.o.Kerberos {
 		spn := "RPCSS/" + r.o.Host
 		return []Candidate{
@@ -92,15 +99,28 @@ func (r *remote) logonCauses(err error) []Candidate {
 	}
 }
 
-const (
-	classNotRegistered certadm.HRESULT = 0x80040154 // REGDB_E_CLASSNOTREG
-	serverExecFailure  certadm.HRESULT = 0x80080005 // CO_E_SERVER_EXEC_FAILURE
-)
+const serverExecFailure certadm.HRESULT = 0x80080005 // CO_E_SERVER_EXEC_FAILURE
+
+// kerberosError is an error of Kerberos: unlike other mechanisms, it says why.
+type kerberosError interface {
+	error
+	Hint() string
+	ClockSkew() time.Duration
+}
+
+// skewOf is how far the other's clock is ahead, where an error of Kerberos tells.
+func skewOf(err error) time.Duration {
+	var k kerberosError
+	if errors.As(err, &k) {
+		return k.ClockSkew()
+	}
+	return 0
+}
 
 // activation: the logon was good, and no object was made.
 func (r *remote) activation(err error, mend string) (string, []Candidate) {
 	switch code := certadm.CodeOf(err); {
-	case code == classNotRegistered || code == serverExecFailure || errors.Is(err, classNotRegistered) || errors.Is(err, serverExecFailure):
+	case code == certadm.RegdbClassNotReg || code == serverExecFailure || errors.Is(err, certadm.RegdbClassNotReg) || errors.Is(err, serverExecFailure):
 		return or(mend, "Certificate Services is not installed there, or does not run"), []Candidate{
 			{Cause: "the service is stopped", Where: "on the CA", Settle: "sc query certsvc", Mend: "net start certsvc"},
 			{Cause: "it is another machine", Where: "here", Settle: "certutil -dump, on any Windows machine of the domain", Mend: "use the Config name that it prints"}}
@@ -135,23 +155,30 @@ func (r *remote) separation() Candidate {
 		Settle: `certutil -getreg CA\RoleSeparationEnabled`, Mend: "take the other roles from the account"}
 }
 
+// The server's engine tells AD CS from the embedded authority. A server that
+// refuses backups does not tell it; then the causes of both are candidates.
+
 // deniedRead: the object exists, and its first call is refused.
 func (r *remote) deniedRead(err error) (string, []Candidate) {
 	if !denied(err) {
 		return hintOf(err), nil
 	}
-	if r.embedded {
+	if r.engine == "sqlite" {
 		return "", r.ownAccounts()
 	}
-	return "", append([]Candidate{
+	cs := append([]Candidate{
 		{Cause: "the account has no Read on the CA", Where: "on the CA", Settle: `certutil -getreg CA\Security`, Mend: "certsrv.msc, properties of the CA, Security: Read"},
 		flags("IF_NOREMOTEICERTADMIN", "no call from other machines"),
 		r.separation()}, r.filtered()...)
+	if r.engine == "" {
+		cs = append(cs, r.ownAccounts()...)
+	}
+	return "", cs
 }
 
 // noOperator: operator is Read and SeBackupPrivilege (MS-CSRA 3.1.1.7).
 func (r *remote) noOperator() (string, []Candidate) {
-	if r.embedded {
+	if r.engine == "sqlite" {
 		return "", r.ownAccounts()
 	}
 	cs := append([]Candidate{
@@ -161,33 +188,45 @@ func (r *remote) noOperator() (string, []Candidate) {
 		cs = append(cs, Candidate{Cause: "the account has no Read on the CA", Where: "on the CA", Settle: `certutil -getreg CA\Security`,
 			Mend: "certsrv.msc, properties of the CA, Security: Read"})
 	}
+	if r.engine == "" {
+		cs = append(cs, r.ownAccounts()...)
+	}
 	return "an operator is who has Read on the CA and the right to back up files on its machine", cs
 }
 
 // deniedBackup: other calls are answered, and the backup calls are not.
 func (r *remote) deniedBackup() (string, []Candidate) {
 	flag := flags("IF_NOREMOTEICERTADMINBACKUP", "no backup from other machines, as on every stock AD CS")
-	if r.embedded {
-		flag.Settle, flag.Mend = "interface_flags in DIR/config.json", "take 64 from interface_flags in DIR/config.json, and start the server again"
+	own := Candidate{Cause: "it is certkeep's server, and its interface_flags keep backups from other machines out", Where: "on the CA",
+		Settle: "interface_flags in DIR/config.json", Mend: "take 64 from interface_flags in DIR/config.json, and start the server again"}
+	mend, cs := flag.Mend, []Candidate{flag}
+	switch r.engine {
+	case "sqlite":
+		mend, cs = own.Mend, []Candidate{own}
+	case "":
+		cs = append(cs, own)
 	}
 	switch {
 	case r.knows && r.roles&certadm.RoleOperator != 0:
-		cs := []Candidate{flag}
-		if !r.embedded {
+		if r.engine != "sqlite" {
 			cs = append(cs, r.separation())
 		}
-		return flag.Mend, cs
+		return mend, cs
 	case r.knows:
-		mend, cs := r.noOperator()
-		return mend, append(cs, flag)
+		mend, more := r.noOperator()
+		return mend, append(more, cs...)
 	}
-	_, cs := r.noOperator()
-	return "", append([]Candidate{flag}, append(cs, r.separation())...)
+	_, more := r.noOperator()
+	return "", append(append(cs, more...), r.separation())
 }
 
 func (r *remote) ownAccounts() []Candidate {
-	return []Candidate{{Cause: "the account has not the role operator", Where: "on the CA", Settle: "certkeep ca user list DIR",
-		Mend: "certkeep ca user add DIR NAME --role operator --ntlm"}}
+	c := Candidate{Cause: "it is certkeep's server, and the account has not the role operator", Where: "on the CA", Settle: "certkeep ca user list DIR",
+		Mend: "certkeep ca user add DIR NAME --role operator"}
+	if !r.o.Kerberos {
+		c.Mend += " --ntlm"
+	}
+	return []Candidate{c}
 }
 
 // denied reports whether an error is E_ACCESSDENIED, whatever it travelled as.

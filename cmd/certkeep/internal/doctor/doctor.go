@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/certkeep/certkeep/certadm"
 )
 
 // State is what a check found.
@@ -164,6 +166,10 @@ func (x *examination) finish(why string) *Report {
 
 // hintOf is the advice that an error brings along.
 func hintOf(err error) string {
+	var e *certadm.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		return e.Hint
+	}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {
 		return h.Hint()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -72,11 +71,12 @@ func (x *local) files() bool {
 	x.good(checkDirectory, fmt.Sprintf("%q is in %s", config.Name, x.o.Dir))
 
 	store, err := account.Open(filepath.Join(x.o.Dir, "accounts.json"), account.Options{})
+	var accounts []account.Account
 	if err == nil {
-		_, err = store.List(context.Background())
+		accounts, err = store.List(context.Background())
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case err == nil && len(accounts) == 0:
 		x.warn(checkAccounts, "there is no account: only this machine's user can do anything", "certkeep ca user add "+x.o.Dir+" NAME --role ROLE")
 	case err != nil:
 		x.fail(checkAccounts, err, hintOf(err))

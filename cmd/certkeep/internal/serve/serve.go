@@ -1,6 +1,6 @@
 // Package serve runs an embedded authority with its listeners: EST over HTTPS,
-// and the CA certificate and CRL over plain HTTP. The verb "ca serve" and the
-// demo share it.
+// the CA certificate and CRL over plain HTTP, and MS-CSRA for backups. The verb
+// "ca serve" and the demo share it.
 package serve
 
 import (
@@ -28,10 +28,10 @@ type Options struct {
 	// Passphrase is asked when the key is encrypted; nil has none.
 	Passphrase func(context.Context) ([]byte, error)
 
-	EST    string   // HOST:PORT of EST over HTTPS; "" serves none
-	HTTP   string   // HOST:PORT of plain HTTP for CRL and certificate; "" serves none
-	Listen string   // HOST:PORT that other processes are told; nothing listens there yet
-	Hosts  []string // in the certificate of EST's HTTPS, besides EST's own
+	EST   string   // HOST:PORT of EST over HTTPS; "" serves none
+	HTTP  string   // HOST:PORT of plain HTTP for CRL and certificate; "" serves none
+	Wire  Wire     // the wire protocol
+	Hosts []string // other names of this machine: for EST's certificate, and for clients of the wire protocol
 
 	AcceptLoss bool
 	Observe    func(phase string)
@@ -41,13 +41,18 @@ type Options struct {
 // Authority is one that is being served.
 type Authority struct {
 	Server *certsrv.Server
-	EST    string // https://HOST:PORT, "" if not served
-	HTTP   string // http://HOST:PORT, "" if not served
+	EST    string   // https://HOST:PORT, "" if not served
+	HTTP   string   // http://HOST:PORT, "" if not served
+	Wire   net.Addr // of the wire protocol's resolver, nil if not served
 
-	logger  *slog.Logger
-	servers []*http.Server
-	failed  chan error // the first failure of a listener
+	logger   *slog.Logger
+	servers  []*http.Server
+	stopWire func()     // ends the wire protocol's sessions and connections; may be nil
+	failed   chan error // the first failure of a listener
 }
+
+// listeners are taken before anything is started; nil ones are not served.
+type listeners struct{ est, http, resolver, exporter net.Listener }
 
 // Start starts the authority and its listeners; Stop must follow. Every
 // listener's port is taken before the authority starts, so that a port in use
@@ -56,24 +61,23 @@ func Start(ctx context.Context, o Options) (_ *Authority, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Authority{logger: o.Logger, failed: make(chan error, 2)}
-	estAt, httpAt, err := a.listen(ctx, o)
+	if err := o.Wire.Check(); err != nil {
+		return nil, fmt.Errorf("wire protocol: %w", err)
+	}
+	a := &Authority{logger: o.Logger, failed: make(chan error, 1)}
+	at, err := listen(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			for _, l := range []net.Listener{estAt, httpAt} {
-				if l != nil {
-					err = errors.Join(err, ignoreClosed(l.Close()))
-				}
-			}
+			err = errors.Join(err, at.close())
 		}
 	}()
-	if err := a.startServer(ctx, o); err != nil {
+	if err := a.startServer(ctx, o, at); err != nil {
 		return nil, err
 	}
-	if err := a.serve(ctx, o, estAt, httpAt); err != nil {
+	if err := a.serve(ctx, o, at); err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		return nil, errors.Join(err, a.Stop(stop))
@@ -84,29 +88,47 @@ func Start(ctx context.Context, o Options) (_ *Authority, err error) {
 // stopTimeout bounds the stop after a start that failed.
 const stopTimeout = 10 * time.Second
 
-func (a *Authority) listen(ctx context.Context, o Options) (estAt, httpAt net.Listener, err error) {
+func listen(ctx context.Context, o Options) (at listeners, err error) {
 	var lc net.ListenConfig
-	if o.EST != "" {
-		if estAt, err = lc.Listen(ctx, "tcp", o.EST); err != nil {
-			return nil, nil, fmt.Errorf("EST: %w", err)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, at.close())
+		}
+	}()
+	for _, l := range []struct {
+		what, address string
+		to            *net.Listener
+	}{{"EST", o.EST, &at.est}, {"HTTP", o.HTTP, &at.http}} {
+		if l.address == "" {
+			continue
+		}
+		got, err := lc.Listen(ctx, "tcp", l.address)
+		if err != nil {
+			return at, fmt.Errorf("%s: %w", l.what, err)
+		}
+		*l.to = got
+	}
+	if o.Wire.Listen != "" {
+		at.resolver, at.exporter, err = wireListeners(ctx, o.Wire)
+	}
+	return at, err
+}
+
+func (at listeners) close() error {
+	var errs []error
+	for _, l := range []net.Listener{at.est, at.http, at.resolver, at.exporter} {
+		if l != nil {
+			errs = append(errs, ignoreClosed(l.Close()))
 		}
 	}
-	if o.HTTP != "" {
-		if httpAt, err = lc.Listen(ctx, "tcp", o.HTTP); err != nil {
-			if estAt != nil {
-				err = errors.Join(err, estAt.Close())
-			}
-			return nil, nil, fmt.Errorf("HTTP: %w", err)
-		}
-	}
-	return estAt, httpAt, nil
+	return errors.Join(errs...)
 }
 
 // startServer starts the authority, asking for the passphrase when there is one.
-func (a *Authority) startServer(ctx context.Context, o Options) (err error) {
+func (a *Authority) startServer(ctx context.Context, o Options, at listeners) (err error) {
 	opts := certsrv.Options{Observe: o.Observe, Logger: o.Logger, AcceptLoss: o.AcceptLoss}
-	if o.Listen != "" {
-		opts.Address = connect.ServeAddress(o.Listen)
+	if at.resolver != nil {
+		opts.Address = connect.ServeAddress(at.resolver.Addr())
 	}
 	for {
 		if a.Server, err = certsrv.New(o.Dir, opts); err != nil {
@@ -122,30 +144,35 @@ func (a *Authority) startServer(ctx context.Context, o Options) (err error) {
 	}
 }
 
-func (a *Authority) serve(ctx context.Context, o Options, estAt, httpAt net.Listener) error {
-	if estAt != nil {
-		h, cert, err := a.enrolment(ctx, o, estAt.Addr().String())
-		if err != nil {
-			return errors.Join(err, closeListeners(estAt, httpAt))
-		}
-		a.EST = "https://" + estAt.Addr().String()
-		a.goServe(est.NewServer(h, cert.Config(), o.Logger), estAt, true)
+func (a *Authority) serve(ctx context.Context, o Options, at listeners) error {
+	accounts, err := account.Open(filepath.Join(a.Server.Dir(), "accounts.json"), account.Options{})
+	if err != nil {
+		return err
 	}
-	if httpAt != nil {
-		a.HTTP = "http://" + httpAt.Addr().String()
+	if at.resolver != nil {
+		if err := a.serveWire(o, accounts, at.resolver, at.exporter); err != nil {
+			return err
+		}
+	}
+	if at.est != nil {
+		h, cert, err := a.enrolment(ctx, o, accounts, at.est.Addr().String())
+		if err != nil {
+			return err
+		}
+		a.EST = "https://" + at.est.Addr().String()
+		a.goServe(est.NewServer(h, cert.Config(), o.Logger), at.est, true)
+	}
+	if at.http != nil {
+		a.HTTP = "http://" + at.http.Addr().String()
 		h := est.NewPublishedHandler(a.Server.Config().SanitizedName, a.Server.Published())
-		a.goServe(est.NewServer(h, nil, o.Logger), httpAt, false)
+		a.goServe(est.NewServer(h, nil, o.Logger), at.http, false)
 	}
 	return nil
 }
 
-// enrolment prepares EST: accounts, handler and the server's own certificate,
-// which the authority issues.
-func (a *Authority) enrolment(ctx context.Context, o Options, address string) (http.Handler, *est.TLSCertificate, error) {
-	accounts, err := account.Open(filepath.Join(a.Server.Dir(), "accounts.json"), account.Options{})
-	if err != nil {
-		return nil, nil, err
-	}
+// enrolment prepares EST: the handler and the server's own certificate, which
+// the authority issues.
+func (a *Authority) enrolment(ctx context.Context, o Options, accounts *account.Store, address string) (http.Handler, *est.TLSCertificate, error) {
 	hosts, err := est.HostsFor(address)
 	if err != nil {
 		return nil, nil, err
@@ -162,11 +189,16 @@ func (a *Authority) enrolment(ctx context.Context, o Options, address string) (h
 	}), cert, nil
 }
 
-// refused has the audit log tell of a wrong password.
+// refused has the audit log tell of a wrong password at EST.
 func (a *Authority) refused(name, remote string) {
-	l := certsrv.RefusedLogon{Account: name, Origin: remote, Mechanism: "basic", Reason: account.ErrBadCredentials.Error()}
-	if err := a.Server.LogonRefused(l); err != nil {
-		a.logger.Error("a refused logon is not recorded", slog.Any("error", err))
+	a.recordRefusal(certsrv.RefusedLogon{Account: name, Origin: remote, Mechanism: "basic", Reason: account.ErrBadCredentials.Error()})
+}
+
+// fail notes the first failure, which ends Wait.
+func (a *Authority) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
 	}
 }
 
@@ -180,7 +212,7 @@ func (a *Authority) goServe(s *http.Server, l net.Listener, tls bool) {
 			err = s.Serve(l)
 		}
 		if !errors.Is(err, http.ErrServerClosed) {
-			a.failed <- err
+			a.fail(err)
 		}
 	}()
 }
@@ -198,26 +230,19 @@ func (a *Authority) Wait(ctx context.Context) error {
 	}
 }
 
-// Stop lets the requests in flight finish, as long as ctx lasts, and stops the
-// authority, which closes its open log.
+// Stop lets the requests in flight finish, as long as ctx lasts, ends the wire
+// protocol's backup sessions, and stops the authority, which closes its open log.
 func (a *Authority) Stop(ctx context.Context) error {
 	var errs []error
+	if a.stopWire != nil {
+		a.stopWire()
+	}
 	for _, s := range a.servers {
 		if err := s.Shutdown(ctx); err != nil {
 			errs = append(errs, ignoreClosed(s.Close()))
 		}
 	}
 	return errors.Join(append(errs, a.Server.Stop(ctx))...)
-}
-
-func closeListeners(ls ...net.Listener) error {
-	var errs []error
-	for _, l := range ls {
-		if l != nil {
-			errs = append(errs, ignoreClosed(l.Close()))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func ignoreClosed(err error) error {

@@ -43,7 +43,7 @@ const anyPort = "127.0.0.1:0"
 func TestStopFinishesRequests(t *testing.T) {
 	ctx := context.Background()
 	dir := newAuthority(t, certsrv.InitOptions{})
-	a, err := serve.Start(ctx, serve.Options{Dir: dir, EST: anyPort, HTTP: anyPort, Listen: "127.0.0.1:8135"})
+	a, err := serve.Start(ctx, serve.Options{Dir: dir, EST: anyPort, HTTP: anyPort, Wire: serve.Wire{Listen: anyPort}})
 	if err != nil {
 		t.Fatal(err)
 	}
