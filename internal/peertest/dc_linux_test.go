@@ -40,12 +40,15 @@ func TestSambaDC(t *testing.T) {
 	if os.Getenv(insideEnv) != "" {
 		t.Skip("skipped: this is the process inside")
 	}
+	t.Parallel()
 	needProgram(t, "samba", "samba-ad-dc")
 	needProgram(t, "samba-tool", "samba-common-bin")
 	needModule(t, "samba.provision", "python3-samba")
 	needFile(t, "/usr/share/samba/setup/ad-schema", "samba-ad-provision")
 	needFile(t, "/usr/lib/*/samba/ldb/samba_dsdb.so", "samba-dsdb-modules")
 	needFile(t, "/usr/lib/*/samba/vfs/acl_xattr.so", "samba-vfs-modules")
+	needProgram(t, "kvno", "krb5-user")
+	needSamba(t)
 	if os.Geteuid() != 0 {
 		missing(t, "only root may make the namespaces that a domain controller needs")
 	}
@@ -245,6 +248,7 @@ func isolate(dir string) error {
 
 const smbConf = `[global]
 	realm = ` + dcRealm + `
+	log level = 0 auth_audit:4
 	workgroup = ` + dcDomain + `
 	netbios name = DC1
 	server role = active directory domain controller

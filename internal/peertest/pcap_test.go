@@ -94,6 +94,7 @@ type recordedConn struct {
 	r     *recorder
 	ports [2]uint16
 	seq   [2]uint32
+	part  [2][]byte // of a PDU whose end has not come yet
 }
 
 func (c *recordedConn) Read(b []byte) (int, error) {
@@ -109,14 +110,21 @@ func (c *recordedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// record writes whole PDUs, each in a packet of its own: Wireshark keeps one
+// sealed message a packet, and decrypts no second one.
 func (c *recordedConn) record(side int, b []byte) {
 	c.r.mu.Lock()
 	defer c.r.mu.Unlock()
-	for len(b) > 0 {
-		n := min(len(b), 32<<10)
-		c.packet(side, ackFlag|pshFlag, b[:n])
-		b = b[n:]
+	part := append(c.part[side], b...)
+	for len(part) >= 10 {
+		n := int(binary.LittleEndian.Uint16(part[8:])) // frag_length
+		if n < 10 || n > len(part) {
+			break
+		}
+		c.packet(side, ackFlag|pshFlag, part[:n])
+		part = part[n:]
 	}
+	c.part[side] = append([]byte(nil), part...)
 }
 
 const (

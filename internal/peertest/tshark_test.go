@@ -17,7 +17,8 @@ type dissection map[string]string
 var dissectionFields = []string{
 	"frame.number", "frame.protocols", "_ws.malformed", "_ws.expert.severity", "_ws.expert.message",
 	"dcerpc.pkt_type", "dcerpc.cn_call_id", "dcerpc.auth_type", "dcerpc.auth_level", "dcerpc.opnum",
-	"dcerpc.encrypted_stub_data", "dcerpc.decrypted_stub_data", "dcerpc.cn_status", "dcerpc.reassembled.length",
+	"dcerpc.cn_frag_len", "dcerpc.encrypted_stub_data", "dcerpc.decrypted_stub_data", "dcerpc.reassembled.length",
+	"spnego.mechListMIC", "_ws.col.Protocol", "_ws.col.Info",
 }
 
 // tshark dissects a capture with these options, which say how to decrypt it.
@@ -61,59 +62,54 @@ const (
 	expertError   = 0x800000
 )
 
-// judge fails the test for whatever the dissectors could not make sense of or
-// not decrypt, and returns how many frames each protocol was found in, and how
-// many sealed PDUs were opened.
-func judge(t *testing.T, frames []dissection, tolerated ...string) (protocols map[string]int, opened int) {
+// wellFormed fails the test for whatever the dissectors could not make sense of,
+// warnings that contain one of the tolerated words excepted.
+func wellFormed(t *testing.T, frames []dissection, tolerated ...string) {
 	t.Helper()
-	protocols = map[string]int{}
-	count := func(d dissection, field string) int {
-		if d[field] == "" {
-			return 0
-		}
-		return strings.Count(d[field], ",") + 1
-	}
 	bad := 0
 	for _, d := range frames {
-		seen := map[string]bool{}
-		for p := range strings.SplitSeq(d["frame.protocols"], ":") {
-			if !seen[p] {
-				seen[p] = true
-				protocols[p]++
-			}
-		}
-		var why []string
-		if d["_ws.malformed"] != "" {
-			why = append(why, "malformed")
-		}
+		worst := 0
 		for s := range strings.SplitSeq(d["_ws.expert.severity"], ",") {
-			if n, _ := strconv.Atoi(s); n >= expertWarning && !tolerable(d["_ws.expert.message"], tolerated) {
-				why = append(why, "expert says: "+d["_ws.expert.message"])
-			}
+			n, _ := strconv.Atoi(s)
+			worst = max(worst, n)
 		}
-		sealed, open := count(d, "dcerpc.encrypted_stub_data"), count(d, "dcerpc.decrypted_stub_data")
-		if open < sealed {
-			why = append(why, strconv.Itoa(sealed-open)+" sealed stubs stay closed")
+		tolerable := worst < expertWarning
+		for _, s := range tolerated {
+			tolerable = tolerable || worst == expertWarning && strings.Contains(d["_ws.expert.message"], s)
 		}
-		opened += open
-		if len(why) > 0 {
-			if bad++; bad <= 10 {
-				t.Errorf("frame %s (%s; PDU types %s, calls %s, opnums %s): %s", d["frame.number"], d["frame.protocols"],
-					d["dcerpc.pkt_type"], d["dcerpc.cn_call_id"], d["dcerpc.opnum"], strings.Join(why, "; "))
-			}
+		if tolerable && d["_ws.malformed"] == "" || d.short() {
+			continue
+		}
+		if bad++; bad <= 10 {
+			t.Errorf("frame %s (%s %s): %s %s", d["frame.number"], d["_ws.col.Protocol"], d["_ws.col.Info"], d["_ws.malformed"], d["_ws.expert.message"])
 		}
 	}
 	if bad > 0 {
-		t.Errorf("%d of %d frames were not dissected whole", bad, len(frames))
+		t.Errorf("%d of %d frames are not well-formed", bad, len(frames))
 	}
-	return protocols, opened
 }
 
-func tolerable(message string, tolerated []string) bool {
-	for _, s := range tolerated {
-		if strings.Contains(message, s) {
-			return true
+// short says that this is a sealed request with less than 16 octets of stub,
+// such as ServerAlive's, which has none, or SimplePing's, which has eight:
+// Wireshark 4.0 finds those malformed, whoever sent them.
+func (d dissection) short() bool {
+	n, err := strconv.Atoi(d["dcerpc.cn_frag_len"])
+	return err == nil && n < 24+16+8+16 && d["dcerpc.pkt_type"] == "0" && d["dcerpc.auth_level"] == "6"
+}
+
+// opened fails the test for sealed messages that were not decrypted: neither to
+// octets nor, where Wireshark knows the interface, to its parameters. It returns
+// how many there were.
+func opened(t *testing.T, frames []dissection) (n int) {
+	t.Helper()
+	for _, d := range frames {
+		if d["dcerpc.encrypted_stub_data"] == "" {
+			continue
+		}
+		n++
+		if d["dcerpc.decrypted_stub_data"] == "" && d["_ws.col.Protocol"] == "DCERPC" {
+			t.Errorf("frame %s (%s) stays closed", d["frame.number"], d["_ws.col.Info"])
 		}
 	}
-	return false
+	return n
 }

@@ -60,8 +60,11 @@ def call(opnum, arguments, results):
 
 
 LIST = [('pwsz', PWCHARS), ('pcwc', LONG)]
+BLOB = [('cb', ULONG), ('pb', PBYTES)]
 CALLS = {
-    'ServerControl': call(17, [('authority', LPWSTR), ('flags', ULONG)], [('cb', ULONG), ('pb', PBYTES)]),
+    'PublishCRL': call(8, [('authority', LPWSTR), ('FileTime', ULONGLONG)], []),
+    'GetCRL': call(9, [('authority', LPWSTR)], BLOB),
+    'ServerControl': call(17, [('authority', LPWSTR), ('flags', ULONG)], BLOB),
     'Ping': call(18, [('authority', LPWSTR)], []),
     'GetServerState': call(19, [('authority', LPWSTR)], [('state', ULONG)]),
     'BackupPrepare': call(20, [('authority', LPWSTR), ('grbitJet', ULONG), ('dwBackupFlags', ULONG),
@@ -76,7 +79,7 @@ CALLS = {
     'BackupGetDynamicFiles': call(29, [], LIST),
     'RestoreGetDatabaseLocations': call(30, [], LIST),
     'GetCAProperty': call(32, [('authority', LPWSTR), ('id', LONG), ('index', LONG), ('type', LONG)],
-                          [('cb', ULONG), ('pb', PBYTES)]),
+                          BLOB),
     'Ping2': call(38, [('authority', LPWSTR)], []),
     'GetMyRoles': call(47, [('authority', LPWSTR)], [('roles', LONG)]),
 }
@@ -149,14 +152,23 @@ class Object:
     def unknown(self, classes, **fields):
         """Calls IRemUnknown of the object's exporter; the answer must be a success."""
         answer = classes[1](self.stub(classes, fields, IID_IRemUnknown, self.remote.get_ipidRemUnknown()))
-        if answer['ErrorCode'] != 0:
+        if answer['ErrorCode'] >= 0x80000000:
             raise ValueError('IRemUnknown opnum %d: 0x%08x' % (classes[0].opnum, answer['ErrorCode']))
         return answer
 
     def query(self, iids):
-        """RemQueryInterface for this object; returns [(HRESULT, IPID)...]."""
+        """RemQueryInterface for this object; returns (return value, [(HRESULT, IPID)...])."""
         answer = self.unknown(QUERY, ripid=self.ipid, cRefs=1, cIids=len(iids), iids=[i[:16] for i in iids])
-        return [(r['hResult'] & 0xffffffff, r['std']['ipid']) for r in answer['results']]
+        return answer['ErrorCode'], [(r['hResult'] & 0xffffffff, r['std']['ipid']) for r in answer['results']]
+
+
+def digest(answer):
+    """The SHA-256 of a CERTTRANSBLOB."""
+    if answer['cb'] == 0:
+        return ''
+    if answer['cb'] != len(answer['pb']):
+        raise ValueError('a blob of %d bytes has cb %d' % (len(answer['pb']), answer['cb']))
+    return hashlib.sha256(b''.join(answer['pb'])).hexdigest()
 
 
 def files(report, server, names, sizes):
@@ -223,14 +235,19 @@ def backup(job, channel):
     report['GetServerState'] = [code, answer['state']]
 
     # The second interface, by RemQueryInterface; one that does not exist is refused without harm.
-    got = server.query([IID_ICertAdminD2, uuidtup_to_bin(('12345678-1234-1234-1234-123456789abc', '0.0'))])
-    report['query'] = [hr for hr, _ in got]
+    code, got = server.query([IID_ICertAdminD2, uuidtup_to_bin(('12345678-1234-1234-1234-123456789abc', '0.0'))])
+    report['query'] = [code] + [hr for hr, _ in got]
     second = Object(channel, remote, IID_ICertAdminD2, got[0][1])
     report['Ping2'] = second.call('Ping2', authority=authority)[0]
     code, answer = second.call('GetMyRoles', authority=authority)
     report['GetMyRoles'] = [code, answer['roles']]
     code, answer = second.call('GetCAProperty', authority=authority, id=12, index=0, type=3)
-    report['certificate'] = [code, hashlib.sha256(b''.join(answer['pb'])).hexdigest() if answer['cb'] else '']
+    report['certificate'] = [code, digest(answer)]
+    code, answer = server.call('GetCRL', authority=authority)
+    report['GetCRL'] = [code, digest(answer)]
+    # A control that has no effect, one that does not exist, and a method that is not implemented.
+    report['ServerControl'] = [server.call('ServerControl', authority=authority, flags=n)[0] for n in (3, 77)]
+    report['PublishCRL'] = server.call('PublishCRL', authority=authority, FileTime=0)[0]
 
     # A wrong name of the authority is an invalid parameter.
     prepare = {'authority': authority, 'grbitJet': job['jet'], 'dwBackupFlags': job['flags'],
@@ -248,10 +265,12 @@ def backup(job, channel):
             report['BackupTruncateLogs'] = server.call('BackupTruncateLogs')[0]
         report['BackupEnd'] = server.call('BackupEnd')[0]
         report['BackupEnd again'] = server.call('BackupEnd')[0]
-    # All references of the object, then one call more: what was released must be gone.
-    report['RemAddRef'] = [r['Data'] for r in server.unknown(ADDREF, refs=[(server.ipid, 1)])['results']]
-    server.unknown(RELEASE, refs=[(server.ipid, 6), (second.ipid, 1)])
-    report['RemRelease'] = 0
+    # One of the references that activation gave, as Impacket itself releases: the object stays.
+    server.unknown(RELEASE, refs=[(server.ipid, 1)])
+    report['after one release'] = server.call('Ping', authority=authority)[0]
+    # All of them, then one call more: what was released must be gone.
+    report['RemAddRef'] = [r['Data'] for r in server.unknown(ADDREF, refs=[(server.ipid, 2)])['results']]
+    server.unknown(RELEASE, refs=[(server.ipid, job['references'] + 1), (second.ipid, 1)])
     report['after release'] = channel.fault(lambda: server.call('Ping', authority=authority))
     channel.close()
     return report
@@ -266,7 +285,7 @@ def session(job, report, server, prepare):
     databases = lists['BackupGetAttachmentInformation']['names']
     if job.get('misuse'):
         misuse(report, server, prepare, lists['BackupGetDynamicFiles']['names'], databases)
-    files(report, server, databases, job['sizes'])
+    files(report, server, databases, job['sizes'] + (job.get('database_sizes') or []))
     # The logs that close the copy are those listed when the databases are done.
     code, logs = server.names('BackupGetBackupLogs')
     lists['BackupGetBackupLogs'] = {'code': code, 'names': logs}
@@ -285,9 +304,8 @@ def addresses(bindings):
     return [b['aNetworkAddr'].rstrip('\0') for b in bindings]
 
 
-def main(make):
-    """Reads the job, runs it over the channel that make returns, and prints the report."""
-    job = json.load(sys.stdin)
+def main(make, job):
+    """Runs the job over the channel that make returns, and prints the report."""
     try:
         report = backup(job, make(job))
     except Exception as e:  # the libraries raise what they like, and each is a finding

@@ -5,11 +5,19 @@ signing, and makes a new security context on the same connection whenever it
 turns to another interface.
 """
 
+import json
+import socket
+import sys
+
 from impacket.dcerpc.v5 import transport
 from impacket.dcerpc.v5.dcomrt import DCOMConnection, IObjectExporter, IRemoteSCMActivator
 from impacket.dcerpc.v5.rpcrt import RPC_C_AUTHN_GSS_NEGOTIATE, RPC_C_AUTHN_WINNT
 
 import certadm_peer
+
+# Whatever name the server has: it is here.
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest: resolve('127.0.0.1', *rest)
 
 
 class Channel:
@@ -80,4 +88,4 @@ class Fresh:
 
 
 if __name__ == '__main__':
-    certadm_peer.main(Channel)
+    certadm_peer.main(Channel, json.load(sys.stdin))
