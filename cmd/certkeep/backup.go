@@ -56,7 +56,8 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 	o.addServerFlags(cmd)
 	o.addFlags(cmd.Flags())
 	choices(cmd, "type", string(backup.Auto), string(backup.Full), string(backup.Incremental))
-	return describe(cmd, "certkeep backup ca:pki --folder backups/monday",
+	return describe(cmd, "certkeep backup ca:pki --folder backups/monday\n"+
+		"certkeep backup adcs://backup@CORP.EXAMPLE@ca01.corp.example --folder backups/monday --keep-log",
 		exitOK, exitFailed, exitUsage, exitPartly, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
 }
 

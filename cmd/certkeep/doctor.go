@@ -27,8 +27,7 @@ with the command that tells which it is.
 
 Nothing is changed: no session is opened, and nothing is truncated. The exit code is
 0 when nothing failed, 12 when the logon was refused, 13 when the server cannot be
-reached or denies access, and 1
-for anything else.`,
+reached or denies access, and 1 for anything else.`,
 		Args: c.exactly("SERVER"),
 		RunE: c.do(func(ctx context.Context, args []string) error { return runDoctor(ctx, c, args[0], o) }),
 	}
