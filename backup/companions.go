@@ -46,7 +46,10 @@ func Inspect(ctx context.Context, in certadm.Inspector, sanitizedName string) (C
 	if c.name == "" {
 		c.name = "CA"
 	}
-	n := c.count(ctx)
+	n, ok := c.count(ctx)
+	if !ok {
+		return c.out, ctx.Err()
+	}
 	for i := range n {
 		if ctx.Err() != nil {
 			break
@@ -77,18 +80,23 @@ func (c *collector) indexed(sign string, i int) string {
 	return fmt.Sprintf("%s(%d)%s", c.name, i, sign)
 }
 
-// count is how many certificates the authority has; 1 if it does not say.
-func (c *collector) count(ctx context.Context) int {
+// count is how many certificates the authority has; 1 if it does not say. A server
+// that finds a parameter invalid in this of all questions finds it in all of them:
+// it is another authority, or wants to be named.
+func (c *collector) count(ctx context.Context) (n int, ok bool) {
 	p, err := c.in.CAProperty(ctx, certadm.PropCASigCertCount, 0, certadm.PropertyLong)
 	switch {
+	case errors.Is(err, certadm.EInvalidArg):
+		c.out.Skipped = append(c.out.Skipped, "CA certificates, CRLs and templates: the server answers for an authority by its name only (adcs://HOST/CA NAME): "+err.Error())
+		return 0, false
 	case err != nil:
 		c.skip(ctx, certadm.PropCASigCertCount.String(), err)
-		return 1
+		return 1, true
 	case p.Long < 1 || p.Long > maxCACertificates:
 		c.out.Skipped = append(c.out.Skipped, fmt.Sprintf("CA certificates: the server claims to have %d", p.Long))
-		return 1
+		return 1, true
 	}
-	return int(p.Long)
+	return int(p.Long), true
 }
 
 func (c *collector) add(ctx context.Context, id certadm.CAPropertyID, index int, name string) {

@@ -154,6 +154,16 @@ func (s *Server) NTHash(accounts *account.Store, user string) (hash [16]byte, ok
 	return hash, ok
 }
 
+// AccountOf names the account that a caller who has logged on is: neither the
+// domain nor the case of a name makes another one, nor the way to log on. The
+// local account is no other's, whatever a realm calls its users.
+func (s *Server) AccountOf(mechanism, user, _ string) string {
+	if mechanism == MechanismNTLM && user == localAccountName {
+		return "local\x00" + user
+	}
+	return account.Fold(user)
+}
+
 // Principal says who a caller is that has proven by the mechanism to be user.
 // The local account is good for NTLM from the machine itself, whichever address
 // of it the two ends of the connection have in common. Any other name is that of

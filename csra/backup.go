@@ -58,7 +58,9 @@ func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 	}
 	if err := b.prove(ctx); err != nil {
 		b.over = true
-		endErr := c.simple(context.WithoutCancel(ctx), fnEnd, "", func(ctx context.Context) error { return c.calls.simple(ctx, opBackupEnd) })
+		ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.patience)
+		defer cancel()
+		endErr := c.simple(ectx, fnEnd, "", func(ctx context.Context) error { return c.calls.simple(ctx, opBackupEnd) })
 		if endErr != nil {
 			c.log.Warn("ending a session of the wrong type", slog.Any("error", endErr))
 		}

@@ -16,7 +16,8 @@ import (
 type settings struct {
 	name    string // the authority's common name
 	flags   func() certadm.InterfaceFlags
-	observe func(WireCall) // may be nil
+	admit   func(Caller) error // may be nil
+	observe func(WireCall)     // may be nil
 	log     *slog.Logger
 }
 
@@ -189,6 +190,12 @@ func (c *inCall) decoded(authority *string) error {
 		return err
 	}
 	c.note()
+	if c.o.admit != nil {
+		if err := c.o.admit(c.o.who); err != nil {
+			c.o.log.Warn("call refused", slog.String("method", c.Method), slog.String("user", c.o.who.User), slog.Any("error", err))
+			return certadm.EAccessDenied
+		}
+	}
 	flags := certadm.InterfaceFlags(0)
 	if c.o.flags != nil {
 		flags = c.o.flags()

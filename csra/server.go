@@ -32,6 +32,10 @@ type ServerOptions struct {
 	// The Service may implement [certadm.Lister] and [certadm.Inspector].
 	Open func(ctx context.Context, c Caller) (certadm.Service, error)
 
+	// Admit, if set, is asked at each call whether its caller may still call; an
+	// error refuses the call with E_ACCESSDENIED. It must be quick.
+	Admit func(c Caller) error
+
 	NTLM   *NTLMServer // nil refuses NTLM
 	Keytab string      // path of the service's keytab; empty refuses Kerberos
 
@@ -152,7 +156,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.common = &settings{name: o.Name, flags: o.Flags, observe: o.Observe, log: s.log}
+	s.common = &settings{name: o.Name, flags: o.Flags, admit: o.Admit, observe: o.Observe, log: s.log}
 	security := []dcom.SecurityBinding{}
 	if o.NTLM != nil {
 		security = append(security, dcom.SecurityBinding{Service: uint16(dcerpc.AuthNTLM)})

@@ -117,7 +117,7 @@ func decodeFile(b []byte) (*file, error) {
 		if e.NTHash != "" && f.Schema < ntSchema {
 			return nil, fmt.Errorf("account %s has an NT hash, which schema %d does not know", e.Name, f.Schema)
 		}
-		if key := fold(e.Name); seen[key] {
+		if key := Fold(e.Name); seen[key] {
 			return nil, fmt.Errorf("account %s is there twice", e.Name)
 		} else {
 			seen[key] = true
@@ -167,16 +167,16 @@ func (f *file) save(fsys durable.FS, path string) error {
 
 func (f *file) find(name string) (int, *entry) {
 	for i := range f.Accounts {
-		if fold(f.Accounts[i].Name) == fold(name) {
+		if Fold(f.Accounts[i].Name) == Fold(name) {
 			return i, &f.Accounts[i]
 		}
 	}
 	return -1, nil
 }
 
-// fold makes names comparable. They are ASCII, and nothing else is to become so:
+// Fold makes names comparable. They are ASCII, and nothing else is to become so:
 // for Unicode the Kelvin sign is a k.
-func fold(name string) string {
+func Fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
 			r += 'a' - 'A'

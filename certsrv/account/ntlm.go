@@ -80,10 +80,10 @@ func (s *Store) NTHash(name string) (hash [16]byte, ok bool) {
 	if err != nil {
 		return hash, false
 	}
-	wanted := fold(name)
+	wanted := Fold(name)
 	for i := range f.Accounts { // all of them: where an account stands is no one's business
 		e := &f.Accounts[i]
-		if fold(e.Name) == wanted && e.NTHash != "" {
+		if Fold(e.Name) == wanted && e.NTHash != "" {
 			hash, ok = e.nt, true
 		}
 	}

@@ -208,7 +208,7 @@ func (s *Store) List(ctx context.Context) ([]Account, error) {
 	for _, e := range f.Accounts {
 		out = append(out, Account{Name: e.Name, Roles: e.roles, Created: e.Created, NTLM: e.NTHash != ""})
 	}
-	slices.SortFunc(out, func(a, b Account) int { return cmp.Compare(fold(a.Name), fold(b.Name)) })
+	slices.SortFunc(out, func(a, b Account) int { return cmp.Compare(Fold(a.Name), Fold(b.Name)) })
 	return out, nil
 }
 

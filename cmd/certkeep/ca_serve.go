@@ -48,7 +48,7 @@ func (o *caServeOptions) addFlags(f *pflag.FlagSet) {
 	o.secret.addFlags(f, "the key's passphrase")
 	f.IntVar(&o.observe, "observe-fd", 0, "")
 	f.Lookup("observe-fd").Hidden = true // for crash tests: the phases, a line each, to this descriptor
-	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and start nothing")
+	f.BoolVar(&o.dryRun, "dry-run", false, "check the flags, the keytab and the authority, and start nothing")
 }
 
 func newCAServeCommand(c *console) *cobra.Command {
@@ -99,6 +99,9 @@ func runCAServe(ctx context.Context, c *console, dir string, o caServeOptions) e
 	}
 	defer closeObserver()
 	if o.dryRun {
+		if err := so.Wire.Rehearse(); err != nil {
+			return err
+		}
 		return withStoppedAuthority(ctx, dir, func(s *certsrv.Server) error {
 			r := caServeResult{Event: "ready", Authority: s.Config().Name, Directory: dir, EST: so.EST, HTTP: so.HTTP, DryRun: true}
 			return c.result(r, func(w io.Writer) error {
@@ -185,7 +188,7 @@ func (o *caServeOptions) serveOptions(c *console, dir string) (serve.Options, fu
 		*a.to = a.value
 	}
 	if err := so.Wire.Check(); err != nil {
-		return so, nil, withHint(usagef("--listen %s: %w", o.wire.Listen, err), "--keytab FILE, or --allow-ntlm; or --listen 127.0.0.1:8135 and a tunnel (docs/security.md)")
+		return so, nil, withHint(usagef("--listen %s %s: %w", o.wire.Listen, o.wire.Exporter, err), "--keytab FILE, or --allow-ntlm; or --listen 127.0.0.1:8135 and a tunnel (docs/security.md)")
 	}
 	if o.verbose && !c.quiet {
 		so.Logger = slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -19,7 +19,7 @@ func newCAUserCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "user VERB [ARGUMENTS]",
 		Short:                 "who may do what: add, list and remove accounts",
-		Long:                  "user keeps the accounts of an authority. A change counts at once, also while the authority is being served.",
+		Long:                  "user keeps the accounts of an authority. A change counts at once, also while the authority is being served: the next call of a removed account is refused.",
 		DisableFlagsInUseLine: true,
 		RunE: c.do(func(_ context.Context, args []string) error {
 			if len(args) > 0 {

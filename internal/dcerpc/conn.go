@@ -25,9 +25,9 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	// authenticated: at least one security context is made. The table of
-	// connections reads it.
-	authenticated atomic.Bool
+	// authenticated: at least one security context is made. kept: see Keep. The
+	// table of connections reads them.
+	authenticated, kept atomic.Bool
 
 	// What follows is the goroutine's of the connection.
 	since      time.Time // when it was made
@@ -46,6 +46,11 @@ type Conn struct {
 
 // ID is a number that no other connection of the server has, or had.
 func (c *Conn) ID() uint64 { return c.id }
+
+// Keep has the connection not be closed to make room for new ones. Handlers call
+// it for clients that they do something for: to log on is no more than to be
+// somebody.
+func (c *Conn) Keep() { c.kept.Store(true) }
 
 // LocalAddr returns the server's address of the connection.
 func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }

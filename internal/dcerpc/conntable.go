@@ -20,8 +20,8 @@ func (t *connTable) init(limit, perHost int) {
 	t.hosts = make(map[netip.Addr]int)
 }
 
-// add takes a connection in. If there are too many, the oldest one that has not
-// authenticated is closed for it; if all have, add reports false.
+// add takes a connection in. If there are too many, another one is closed for it;
+// if all are kept, add reports false.
 func (t *connTable) add(c *Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -36,15 +36,22 @@ func (t *connTable) add(c *Conn) bool {
 	return true
 }
 
-// evict closes the oldest connection that has not authenticated, of one host or
-// of any. Its place is free at once; its goroutine ends soon.
+// evict closes a connection that is not kept, of one host or of any: the oldest
+// that has not authenticated or, if all have, the oldest. Its place is free at
+// once; its goroutine ends soon.
 func (t *connTable) evict(host *netip.Addr) bool {
 	var oldest *Conn
-	for c := range t.conns {
-		if c.authenticated.Load() || host != nil && c.host != *host {
-			continue
+	better := func(c *Conn) bool {
+		if oldest == nil {
+			return true
 		}
-		if oldest == nil || c.id < oldest.id {
+		if a, b := c.authenticated.Load(), oldest.authenticated.Load(); a != b {
+			return b
+		}
+		return c.id < oldest.id
+	}
+	for c := range t.conns {
+		if !c.kept.Load() && (host == nil || c.host == *host) && better(c) {
 			oldest = c
 		}
 	}

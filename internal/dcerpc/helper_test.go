@@ -158,6 +158,9 @@ func startServer(t testing.TB, l Limits, change ...func(*ServerConfig)) *testSer
 }
 
 func (s *testServer) handle(ctx context.Context, c *Call) ([]byte, error) {
+	if c.Level != LevelNone {
+		c.Conn.Keep()
+	}
 	switch c.Opnum {
 	case opEcho, opConnect:
 		return append(c.Reply, c.Stub...), nil

@@ -7,8 +7,9 @@ import "time"
 type Limits struct {
 	// Connections are at most so many at a time (256). When there are as many,
 	// a new connection takes the place of the oldest one that has not
-	// authenticated yet; it is refused only if there is none such. So those who
-	// merely connect keep nobody out.
+	// authenticated, or else of the oldest one that no handler has asked to
+	// [Conn.Keep]; it is refused only if there is none such. So those who merely
+	// connect, or log on, keep nobody out.
 	Connections int
 
 	// PerHost is the same for one remote address (64); of IPv6, for a /64.

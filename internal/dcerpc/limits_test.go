@@ -248,8 +248,34 @@ func TestHalfOpenConnections(t *testing.T) {
 	}
 }
 
-// The oldest connection that has not authenticated makes place; those that have
-// do not, and then new ones are refused.
+// Who has logged on and does nothing makes room, after those who have not logged
+// on; who is served does not.
+func TestStrangersMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := startPipeServer(t, Limits{Connections: 4})
+		served := l.raw(t, "192.0.2.1")
+		served.logon(LevelPrivacy)
+		served.echo()
+		stranger := l.raw(t, "192.0.2.2")
+		stranger.logon(LevelPrivacy)
+		second := l.raw(t, "192.0.2.3")
+		second.logon(LevelPrivacy)
+		half := l.raw(t, "192.0.2.4")
+		half.bind(pres(0, echoSyntax))
+		next := l.raw(t, "192.0.2.5") // in half's place
+		next.logon(LevelPrivacy)
+		half.closed()
+		last := l.raw(t, "192.0.2.6") // in the stranger's
+		last.logon(LevelPrivacy)
+		stranger.closed()
+		for _, p := range []*peer{served, second, next, last} {
+			p.echo()
+		}
+	})
+}
+
+// The oldest connection that has not authenticated makes place; those that are
+// served do not, and then new ones are refused.
 func TestConnectionLimits(t *testing.T) {
 	for _, v := range []struct {
 		name   string
@@ -267,6 +293,7 @@ func TestConnectionLimits(t *testing.T) {
 					_, l := startPipeServer(t, v.limits)
 					other := l.raw(t, "198.51.100.1")
 					other.logon(LevelPrivacy) // takes one of the connections
+					other.echo()
 					in := v.in
 					if v.limits.Connections != 0 {
 						in--
@@ -289,6 +316,7 @@ func TestConnectionLimits(t *testing.T) {
 						}
 						if authenticate {
 							p.logon(LevelPrivacy)
+							p.echo()
 						} else {
 							p.bind(pres(0, echoSyntax))
 						}

@@ -45,8 +45,12 @@ func decodeCreateReply(d *ndr.Decoder) (activationReply, error) {
 	if has {
 		properties = decodePointer(d)
 	}
-	if err := status(d); err != nil {
-		return activationReply{}, err
+	hr := HResult(d.U32())
+	if d.Err() != nil {
+		return activationReply{}, d.Err()
+	}
+	if hr.failed() { // that not all interfaces are there is a success
+		return activationReply{}, hr
 	}
 	if !has {
 		return activationReply{}, &ndr.Error{Offset: d.Offset(), Reason: "activation reply without properties"}

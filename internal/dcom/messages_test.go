@@ -92,6 +92,12 @@ func TestCreateReplyFailures(t *testing.T) {
 	if _, err := decodeCreateReply(ndr.NewDecoder(e.Bytes()[8:])); !errors.Is(err, ClassNotReg) {
 		t.Errorf("read as %v", err)
 	}
+	// CO_S_NOTALLINTERFACES is a success: which are there, the properties say.
+	e = ndr.Encoder{}
+	encodeCreateReply(&e, vectorReply().pack(), 0x00080012)
+	if r, err := decodeCreateReply(ndr.NewDecoder(e.Bytes())); err != nil || len(r.results) != 1 {
+		t.Errorf("not all interfaces: %+v, %v", r, err)
+	}
 	if r, err := decodeCreateReply(ndr.NewDecoder(make([]byte, 8))); err == nil {
 		t.Errorf("success without properties is read as %+v", r)
 	}

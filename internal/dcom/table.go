@@ -216,6 +216,7 @@ func (t *table) leave(o *object) {
 
 // touch ties an object's life to a connection.
 func (t *table) touch(o *object, who caller) {
+	who.conn.Keep()
 	c := t.conns[who.conn]
 	if c == nil {
 		c = &connection{objects: map[*object]struct{}{}}

@@ -247,9 +247,14 @@ func (a *Acceptor) checkTicket(t *messages.Ticket, enc *messages.EncTicketPart) 
 		return errors.New("client is anonymous")
 	case enc.CRealm != t.Realm && !slices.Contains(a.c.Realms, enc.CRealm):
 		return fmt.Errorf("client %s is of a realm that is not accepted here", unparse(enc.CName.NameString, enc.CRealm))
+	case enc.CRealm != t.Realm && len(enc.Transited.Contents) > 0 && enc.Flags.At(transitPolicyChecked) == 0:
+		return fmt.Errorf("client %s came through other realms, and the service's KDC did not check which", unparse(enc.CName.NameString, enc.CRealm))
 	}
 	return nil
 }
+
+// transitPolicyChecked is a ticket's flag (RFC 4120 section 2.7).
+const transitPolicyChecked = 12
 
 // anonymousFlag is a ticket's flag (RFC 8062 section 3).
 const anonymousFlag = 16

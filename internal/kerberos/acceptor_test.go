@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jcmturner/gokrb5/v8/iana/flags"
+	"github.com/jcmturner/gokrb5/v8/messages"
 	"github.com/jcmturner/gokrb5/v8/types"
 	"golang.org/x/crypto/cryptobyte"
 
@@ -47,6 +48,11 @@ func TestAcceptedRequests(t *testing.T) {
 		},
 		"a realm that is named": func(f *forge, c *AcceptorConfig) {
 			f.part.CRealm, f.auth.CRealm, c.Realms = "OTHER", "OTHER", []string{"OTHER"}
+		},
+		"through realms that the KDC has checked": func(f *forge, c *AcceptorConfig) {
+			f.part.CRealm, f.auth.CRealm, c.Realms = "OTHER", "OTHER", []string{"OTHER"}
+			f.part.Transited = messages.TransitedEncoding{TRType: 1, Contents: []byte("BETWEEN")}
+			types.SetFlag(&f.part.Flags, transitPolicyChecked)
 		},
 		"another key version":            func(f *forge, _ *AcceptorConfig) { f.ticket.EncPart.KVNO = 258 },
 		"as another service of that key": func(f *forge, _ *AcceptorConfig) { f.ticket.SName.NameString = []string{"RPCSS", "ca.example.test"} },
@@ -114,8 +120,12 @@ func TestRefusedRequests(t *testing.T) {
 		}, "valid from"},
 		"invalid ticket":          {func(f *forge, _ *AcceptorConfig) { types.SetFlag(&f.part.Flags, flags.Invalid) }, "invalid"},
 		"client of another realm": {func(f *forge, _ *AcceptorConfig) { f.part.CRealm, f.auth.CRealm = "OTHER", "OTHER" }, "not accepted here"},
-		"no client":               {func(f *forge, _ *AcceptorConfig) { f.part.CName.NameString = []string{""} }, "names no client"},
-		"anonymous name":          {func(f *forge, _ *AcceptorConfig) { f.part.CName.NameString = []string{"WELLKNOWN", "ANONYMOUS"} }, "anonymous"},
+		"through realms that nobody checked": {func(f *forge, c *AcceptorConfig) {
+			f.part.CRealm, f.auth.CRealm, c.Realms = "OTHER", "OTHER", []string{"OTHER"}
+			f.part.Transited = messages.TransitedEncoding{TRType: 1, Contents: []byte("BETWEEN")}
+		}, "did not check"},
+		"no client":      {func(f *forge, _ *AcceptorConfig) { f.part.CName.NameString = []string{""} }, "names no client"},
+		"anonymous name": {func(f *forge, _ *AcceptorConfig) { f.part.CName.NameString = []string{"WELLKNOWN", "ANONYMOUS"} }, "anonymous"},
 		"anonymous realm": {func(f *forge, c *AcceptorConfig) {
 			f.part.CRealm = "WELLKNOWN:ANONYMOUS"
 			c.Realms = []string{f.part.CRealm}

@@ -3,6 +3,7 @@ package kerberos
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/jcmturner/gokrb5/v8/keytab"
 )
@@ -27,7 +28,13 @@ type keytabEntry struct {
 
 // LoadKeytab reads a keytab file. Keys of other types than the AES ones are
 // passed over; a file that has no other is an error.
+//
+// A file that others may read is refused, except on Windows, where the mode does
+// not tell: whoever reads a service's key can make tickets for anybody.
 func LoadKeytab(path string) (*Keytab, error) {
+	if err := mustBePrivate(path); err != nil {
+		return nil, fmt.Errorf("keytab: %w", err)
+	}
 	b, err := readFile(path, maxKeytab)
 	if err != nil {
 		return nil, fmt.Errorf("keytab: %w", err)
@@ -38,6 +45,14 @@ func LoadKeytab(path string) (*Keytab, error) {
 		return nil, fmt.Errorf("keytab %s: %w", path, err)
 	}
 	return k, nil
+}
+
+func mustBePrivate(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "windows" || !fi.Mode().IsRegular() || fi.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	return fmt.Errorf("%s can be read or written by others (mode %04o): chmod 600 %s", path, fi.Mode().Perm(), path)
 }
 
 // ParseKeytab decodes a keytab file's content.

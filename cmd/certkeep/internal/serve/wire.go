@@ -45,10 +45,16 @@ func (w Wire) Check() error {
 	return nil
 }
 
-// Loopback reports whether only this machine can reach the listener. A name
-// counts for none but localhost: what it stands for may change.
+// Loopback reports whether only this machine can reach the listeners: logging on,
+// and all else, works at either of them.
 func (w Wire) Loopback() bool {
-	host, _, err := net.SplitHostPort(w.Listen)
+	return isLoopback(w.Listen) && (w.Exporter == "" || isLoopback(w.Exporter))
+}
+
+// isLoopback takes no name for loopback but localhost: what another stands for may
+// change.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}
@@ -59,6 +65,18 @@ func (w Wire) Loopback() bool {
 // resolverPort is the port that standard clients look for. Beside it the calls
 // have a port of their own, as with every other DCOM server.
 const resolverPort = 135
+
+// Rehearse reads what serving would read, and takes no port.
+func (w Wire) Rehearse() error {
+	if w.Listen == "" || w.Keytab == "" {
+		return nil
+	}
+	_, err := csra.NewServer(csra.ServerOptions{
+		Name: "rehearsal", Keytab: w.Keytab,
+		Open: func(context.Context, csra.Caller) (certadm.Service, error) { return nil, account.ErrDenied },
+	})
+	return err
+}
 
 // wireListeners are the resolver's and, if the calls come elsewhere, the exporter's.
 func wireListeners(ctx context.Context, w Wire) (resolver, exporter net.Listener, err error) {
@@ -85,11 +103,12 @@ func (a *Authority) serveWire(o Options, accounts *account.Store, resolver, expo
 	w := o.Wire
 	config := a.Server.Config()
 	s, err := csra.NewServer(csra.ServerOptions{
-		Name: config.Name,
-		Open: func(_ context.Context, c csra.Caller) (certadm.Service, error) { return a.open(accounts, c) },
-		NTLM: a.ntlm(accounts, w),
-		// Neither case nor domain distinguishes accounts, nor the way to log on.
-		Account: func(_, user, _ string) string { return strings.ToLower(user) },
+		Name:    config.Name,
+		Open:    func(_ context.Context, c csra.Caller) (certadm.Service, error) { return a.open(accounts, c) },
+		NTLM:    a.ntlm(accounts, w),
+		Account: a.Server.AccountOf,
+		Admit:   func(c csra.Caller) error { return a.admit(accounts, c) },
+		Observe: a.observe,
 		Keytab:  w.Keytab, Realms: w.Realms,
 		Names:   append([]string{config.Host}, o.Hosts...),
 		OnLogon: a.wireLogon,
@@ -140,6 +159,24 @@ func computerName(host string) string {
 		name = "CERTKEEP"
 	}
 	return name
+}
+
+// observe has the log tell of calls, for whoever wants to know what a client does.
+func (a *Authority) observe(c csra.WireCall) {
+	attrs := []any{slog.String("method", c.Method), slog.String("user", c.Caller.User), slog.Any("remote", c.Caller.Remote)}
+	switch c.Method {
+	case "BackupPrepare":
+		attrs = append(attrs, slog.Any("grbitJet", c.GrbitJet), slog.Any("dwBackupFlags", c.Flags), slog.Any("dwClientIdentifier", c.ClientID))
+	case "BackupReadFile":
+		attrs = append(attrs, slog.Any("cbBuffer", c.Size))
+	}
+	a.logger.Debug("call", attrs...)
+}
+
+// admit refuses a caller whose account is gone since it came.
+func (a *Authority) admit(accounts *account.Store, c csra.Caller) error {
+	_, err := a.Server.Principal(accounts, c.Mechanism, c.User, c.SameMachine())
+	return err
 }
 
 // open is what a caller gets who has proven who it is.

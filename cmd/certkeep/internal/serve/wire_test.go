@@ -31,6 +31,8 @@ func TestWireCheck(t *testing.T) {
 		{serve.Wire{Listen: ":8135"}, false, false},
 		{serve.Wire{Listen: "[::]:8135"}, false, false},
 		{serve.Wire{Listen: "pki.example.org:8135"}, false, false},
+		{serve.Wire{Listen: "127.0.0.1:8135", Exporter: "127.0.0.1:0"}, true, true},
+		{serve.Wire{Listen: "127.0.0.1:8135", Exporter: "0.0.0.0:8138"}, false, false}, // whoever comes there can log on
 		{serve.Wire{Listen: "192.0.2.7:8135", AllowNTLM: true}, false, true},
 		{serve.Wire{Listen: "192.0.2.7:8135", Keytab: "k"}, false, true},
 	} {
@@ -149,5 +151,47 @@ func TestLimitIsPerAccount(t *testing.T) {
 	}
 	if _, err := dial(t, a.Wire, csra.NTLM("backup", "ANOTHER", []byte(secret))); err == nil || !strings.Contains(err.Error(), "activate") {
 		t.Errorf("one too many: %v", err)
+	}
+}
+
+// A removed account's sessions go no further: the next call is refused.
+func TestRemovedAccount(t *testing.T) {
+	dir := newAuthority(t, certsrv.InitOptions{})
+	accounts, err := account.Open(filepath.Join(dir, "accounts.json"), account.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := accounts.AddNTLM(t.Context(), "backup", account.Operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := serve.Start(t.Context(), serve.Options{Dir: dir, Wire: serve.Wire{Listen: anyPort}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Stop(t.Context())
+	c, err := dial(t, a.Wire, csra.NTLM("backup", "", []byte(secret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := c.BackupPrepare(t.Context(), certadm.BackupFull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := b.DatabaseNames(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := accounts.Remove(t.Context(), "backup"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.OpenFile(t.Context(), names[0].Path, 0); !errors.Is(err, certadm.EAccessDenied) {
+		t.Errorf("opening a file: %v", err)
+	}
+	if err := b.TruncateLogs(t.Context()); !errors.Is(err, certadm.EAccessDenied) {
+		t.Errorf("truncating: %v", err)
+	}
+	if _, err := dial(t, a.Wire, csra.NTLM("backup", "", []byte(secret))); certadm.CodeOf(err) != certadm.ErrorLogonFailure {
+		t.Errorf("logging on again: %v", err)
 	}
 }
