@@ -218,6 +218,9 @@ func (a *Acceptor) open(msg []byte) (*request, error) {
 	if err := a.checkTicket(t, &enc); err != nil {
 		return nil, err
 	}
+	if err := checkAccount(enc.CName.NameString, enc.AuthorizationData); err != nil {
+		return nil, err
+	}
 	sk, err := newKey(enc.Key.KeyType, enc.Key.KeyValue)
 	clear(enc.Key.KeyValue)
 	if err != nil {

@@ -2,10 +2,12 @@ package peertest
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/csra"
 )
 
@@ -58,4 +60,24 @@ func TestDCBackup(t *testing.T) {
 		samba(t, j).check(t, a, j, true)
 		accepted(t)
 	})
+}
+
+// TestDCMachineAccount: the domain controller gives the owner of the machine
+// account GHOST$ tickets in the name of "ghost", which no user has. Our server
+// takes them for nobody's.
+func TestDCMachineAccount(t *testing.T) {
+	dir := dc(t)
+	a := serveAuthority(t, serving{host: dcService, keytab: filepath.Join(dir, "ca.keytab")})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for name, logons := range map[string]string{"ghost": "spnego refused", "GHOST$": "kerberos " + dcRealm + `\GHOST$`} {
+		c, err := a.dial(ctx, t, dcService, csra.Options{Credentials: csra.KerberosPassword(name+"@"+dcRealm, []byte(dcPassword+"-ghost"))})
+		if err == nil {
+			c.Close()
+		}
+		refused := errors.Is(err, certadm.ErrorLogonFailure)
+		if got := a.users(); got != logons || refused != (name == "ghost") {
+			t.Errorf("%s: %v; logons: %q, want %q", name, err, got, logons)
+		}
+	}
 }

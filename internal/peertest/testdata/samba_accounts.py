@@ -1,4 +1,4 @@
-"""Accounts of the test domain: a user who backs up, and a service that has host/NAME and RPCSS/NAME.
+"""Accounts of the test domain: a user who backs up, a service that has host/NAME and RPCSS/NAME, and a machine.
 
 Usage: samba_accounts.py SMB.CONF USER PASSWORD NAME
 """
@@ -16,6 +16,8 @@ lp.load(conf)
 sam = SamDB(session_info=system_session(lp), lp=lp)
 sam.newuser(user, password)
 sam.newuser('svc-ca', password + '-svc')
+sam.newcomputer('GHOST')  # a machine account, GHOST$; there is no user of that name
+sam.setpassword('(sAMAccountName=GHOST$)', password + '-ghost')
 for account, attributes in {
     user: {'msDS-SupportedEncryptionTypes': ['24']},  # AES128 and AES256
     'svc-ca': {'msDS-SupportedEncryptionTypes': ['24'],
