@@ -31,10 +31,10 @@ func TestAccount(t *testing.T) {
 			"right to back up files", []string{settleOperators, settleOwn}},
 		"roles not told":    {func(f *fake, _ *RemoteOptions) { f.rolesErr = certadm.ENotImpl }, checkRoles, NotChecked, "does not tell", "next steps", nil},
 		"no such method":    {func(f *fake, _ *RemoteOptions) { f.rolesErr = certadm.RPCNoSuchMethod }, checkRoles, NotChecked, "does not tell", "next steps", nil},
-		"roles denied":      {func(f *fake, _ *RemoteOptions) { f.rolesErr = denied }, checkRoles, Failed, "E_ACCESSDENIED", "", []string{settleRead, settleFlags, settleSeparation, settleUAC}},
+		"roles denied":      {func(f *fake, _ *RemoteOptions) { f.rolesErr = denied }, checkRoles, Failed, "E_ACCESSDENIED", "", []string{settleRead, settleAccess, settleFlags, settleSeparation, settleUAC}},
 		"roles denied, own": {func(f *fake, _ *RemoteOptions) { f.rolesErr = denied; f.identity.Engine = "sqlite" }, checkRoles, Failed, "E_ACCESSDENIED", "", []string{settleOwn}},
 		"roles denied, which": {func(f *fake, o *RemoteOptions) { f.rolesErr = denied; f.identity.Engine = ""; o.Kerberos = true }, checkRoles, Failed, "E_ACCESSDENIED", "",
-			[]string{settleRead, settleFlags, settleSeparation, settleOwn}},
+			[]string{settleRead, settleAccess, settleFlags, settleSeparation, settleOwn}},
 		"roles, another error": {func(f *fake, _ *RemoteOptions) {
 			f.rolesErr = &certadm.Error{Op: "x", Code: certadm.EFail, Hint: "as it says"}
 		}, checkRoles, Failed, "E_FAIL", "as it says", nil},

@@ -54,8 +54,7 @@ func (r *remote) diagnose(s connect.Stage, err error) (mend string, cs []Candida
 			Settle: "netsh int ipv4 show dynamicport tcp", Mend: "open that range in the firewall, or narrow it to a few ports and open those"})
 	case connect.StageBind:
 		if denied(err) {
-			return mend, append([]Candidate{{Cause: "the account may activate, and not call: the machine's DCOM access limits", Where: "on the CA",
-				Settle: "dcomcnfg: My Computer, COM Security, Access Permissions, Edit Limits", Mend: `allow Remote Access to "Certificate Service DCOM Access"`}}, r.filtered()...)
+			return mend, append([]Candidate{r.accessLimits()}, r.filtered()...)
 		}
 	}
 	return mend, nil
@@ -168,12 +167,19 @@ func (r *remote) deniedRead(err error) (string, []Candidate) {
 	}
 	cs := append([]Candidate{
 		{Cause: "the account has no Read on the CA", Where: "on the CA", Settle: `certutil -getreg CA\Security`, Mend: "certsrv.msc, properties of the CA, Security: Read"},
+		r.accessLimits(),
 		flags("IF_NOREMOTEICERTADMIN", "no call from other machines"),
 		r.separation()}, r.filtered()...)
 	if r.engine == "" {
 		cs = append(cs, r.ownAccounts()...)
 	}
 	return "", cs
+}
+
+// accessLimits: Windows checks them as late as at the first call.
+func (r *remote) accessLimits() Candidate {
+	return Candidate{Cause: "the machine's DCOM limits let remote callers activate, and not call", Where: "on the CA",
+		Settle: "dcomcnfg: My Computer, COM Security, Access Permissions, Edit Limits", Mend: `allow Remote Access to "Certificate Service DCOM Access"`}
 }
 
 // noOperator: operator is Read and SeBackupPrivilege (MS-CSRA 3.1.1.7).
