@@ -100,8 +100,8 @@ type Logon struct {
 }
 
 // Limits bound what clients can take of a server; 0 stands for the default. A
-// connection costs up to 34 MiB while it reads with the largest buffer, 16 MiB,
-// and about 10 MiB with Certadm.dll's largest, 4 MiB.
+// connection has up to 22 MiB of buffers while it reads with the largest size, 16
+// MiB, and about 7 MiB with Certadm.dll's largest, 4 MiB.
 type Limits struct {
 	Connections int // at a time (256)
 	PerHost     int // of one address (64)
