@@ -139,13 +139,6 @@ func mustBeFree(ctx context.Context, server *certsrv.Server) error {
 	return session.End(ctx)
 }
 
-// Serving connects to an authority that runs in this process already. Close
-// leaves it running.
-func Serving(server *certsrv.Server) *Connection {
-	a := Address{Scheme: CA, Dir: server.Dir()}
-	return &Connection{Address: a, server: server, svc: server.Service(account.LocalUser())}
-}
-
 // Service is the authority: of a ca:DIR as its local administrator sees it.
 func (c *Connection) Service() certadm.Service { return c.svc }
 

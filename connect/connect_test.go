@@ -173,30 +173,6 @@ func TestOpenDynamicLink(t *testing.T) {
 	}
 }
 
-func TestServing(t *testing.T) {
-	ctx := context.Background()
-	server, err := certsrv.New(newAuthority(t, certsrv.InitOptions{}), certsrv.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	c := Serving(server)
-	if online, err := c.Service().IsServerOnline(ctx); !online || err != nil {
-		t.Errorf("online is %v, %v", online, err)
-	}
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
-	if !server.Running() {
-		t.Error("Close stopped a server that is not its own")
-	}
-	if err := server.Stop(ctx); err != nil {
-		t.Error(err)
-	}
-}
-
 // What a restore finds missing is what the authority will insist on.
 func TestRecordGap(t *testing.T) {
 	ctx := context.Background()

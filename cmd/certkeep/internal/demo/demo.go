@@ -3,9 +3,10 @@
 // acknowledged certificate.
 //
 // Nothing in it is staged. The authority is a process of its own that serves EST
-// over HTTPS, and backups over MS-CSRA; this process takes them. Clients enrol throughout, and each keeps its own record of what was
-// acknowledged, outside the authority; the process is killed while requests are
-// in flight. What the restored database holds is compared with those records.
+// over HTTPS, and backups over MS-CSRA; this process takes them. Clients enrol
+// throughout, and each keeps its own record of what was acknowledged, outside the
+// authority; the process is killed while requests are in flight. What the restored
+// database holds is compared with those records.
 package demo
 
 import (

@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,8 +9,8 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/certsrv/account"
+	"github.com/certkeep/certkeep/cmd/certkeep/internal/serve"
 	"github.com/certkeep/certkeep/connect"
-	"github.com/certkeep/certkeep/csra"
 )
 
 // served is an embedded authority that is being served on the loopback address,
@@ -30,38 +28,16 @@ func served(t *testing.T, roles account.Roles, flags certadm.InterfaceFlags) (di
 	if secret, err = accounts.AddNTLM(t.Context(), "backup", roles); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a, err := serve.Start(t.Context(), serve.Options{Dir: dir, Wire: serve.Wire{Listen: "127.0.0.1:0"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := certsrv.New(dir, certsrv.Options{Address: connect.ServeAddress(l.Addr())})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	wire, err := csra.NewServer(csra.ServerOptions{
-		Name: "Example CA",
-		NTLM: &csra.NTLMServer{Computer: "SRV01", Lookup: func(user, _ string) ([16]byte, bool) { return s.NTHash(accounts, user) }},
-		Open: func(_ context.Context, c csra.Caller) (certadm.Service, error) {
-			p, err := s.Principal(accounts, c.Mechanism, c.User, c.SameMachine())
-			return s.ServiceFrom(p, c.Remote.String()), err
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- wire.Serve(ctx, l, nil) }()
 	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, s.Stop(context.Background())); err != nil {
+		if err := a.Stop(context.Background()); err != nil {
 			t.Errorf("stop: %v", err)
 		}
 	})
-	if at, err = connect.Parse(connect.ServeAddress(l.Addr())); err != nil {
+	if at, err = connect.Parse(connect.ServeAddress(a.Wire)); err != nil {
 		t.Fatal(err)
 	}
 	at.User = "backup"

@@ -56,19 +56,25 @@ func dial(t *testing.T, at net.Addr, c csra.Credentials) (*csra.Client, error) {
 	return client, err
 }
 
-// The calls may have a port of their own. Accounts have the rights of their
-// roles, those without an NT hash do not log on by NTLM, and the local account is
-// for this machine only.
-func TestWire(t *testing.T) {
-	dir := newAuthority(t, certsrv.InitOptions{})
+// withOperator is an authority with the account "backup", made for NTLM.
+func withOperator(t *testing.T) (dir string, accounts *account.Store, secret string) {
+	t.Helper()
+	dir = newAuthority(t, certsrv.InitOptions{})
 	accounts, err := account.Open(filepath.Join(dir, "accounts.json"), account.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := accounts.AddNTLM(t.Context(), "backup", account.Operator)
-	if err != nil {
+	if secret, err = accounts.AddNTLM(t.Context(), "backup", account.Operator); err != nil {
 		t.Fatal(err)
 	}
+	return dir, accounts, secret
+}
+
+// The calls may have a port of their own. Accounts have the rights of their
+// roles, those without an NT hash do not log on by NTLM, and the local account is
+// for this machine only.
+func TestWire(t *testing.T) {
+	dir, _, secret := withOperator(t)
 	for _, exporter := range []string{"", anyPort} {
 		a, err := serve.Start(t.Context(), serve.Options{Dir: dir, Wire: serve.Wire{Listen: anyPort, Exporter: exporter}})
 		if err != nil {
@@ -128,15 +134,7 @@ func TestWire(t *testing.T) {
 // How a user writes its name and domain makes no account of its own: the limit of
 // objects holds for all of them together.
 func TestLimitIsPerAccount(t *testing.T) {
-	dir := newAuthority(t, certsrv.InitOptions{})
-	accounts, err := account.Open(filepath.Join(dir, "accounts.json"), account.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := accounts.AddNTLM(t.Context(), "backup", account.Operator)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, _, secret := withOperator(t)
 	a, err := serve.Start(t.Context(), serve.Options{Dir: dir, Wire: serve.Wire{Listen: anyPort}})
 	if err != nil {
 		t.Fatal(err)
@@ -156,15 +154,7 @@ func TestLimitIsPerAccount(t *testing.T) {
 
 // A removed account's sessions go no further: the next call is refused.
 func TestRemovedAccount(t *testing.T) {
-	dir := newAuthority(t, certsrv.InitOptions{})
-	accounts, err := account.Open(filepath.Join(dir, "accounts.json"), account.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := accounts.AddNTLM(t.Context(), "backup", account.Operator)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, accounts, secret := withOperator(t)
 	a, err := serve.Start(t.Context(), serve.Options{Dir: dir, Wire: serve.Wire{Listen: anyPort}})
 	if err != nil {
 		t.Fatal(err)
