@@ -44,9 +44,6 @@ type Conn struct {
 	reply      []byte                // the last response's space
 }
 
-// ID is a number that no other connection of the server has, or had.
-func (c *Conn) ID() uint64 { return c.id }
-
 // Keep has the connection not be closed to make room for new ones. Handlers call
 // it for clients that they do something for: to log on is no more than to be
 // somebody.
