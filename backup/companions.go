@@ -27,8 +27,8 @@ type Collected struct {
 	// Skipped names what is there and could not be had, with the reason.
 	Skipped []string
 
-	// Templates goes into the completeness statement, unless it is empty.
-	Templates backupset.Presence
+	// These go into the completeness statement, unless they are empty.
+	Configuration, PrivateKey, CAPolicy, Templates backupset.Presence
 }
 
 // maxCACertificates bounds how many certificates an authority may claim to have.

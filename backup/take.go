@@ -41,7 +41,7 @@ type TakeOptions struct {
 	Collect    func(ctx context.Context) (Collected, error)
 
 	// PrivateKey, CAPolicy and Templates go into the completeness statement;
-	// empty means that nobody looked. What Collect says of templates wins.
+	// empty means that nobody looked. What Collect says of them wins.
 	PrivateKey, CAPolicy, Templates backupset.Presence
 
 	Tool     string         // what the manifest names as its maker
@@ -470,8 +470,16 @@ func (t *taker) completeness() backupset.Completeness {
 			c.CACertificate = backupset.Present
 		}
 	}
-	if t.collected.Templates != "" {
-		c.Templates = t.collected.Templates
+	for _, found := range []struct {
+		is   backupset.Presence
+		part *backupset.Presence
+	}{
+		{t.collected.Configuration, &c.Configuration}, {t.collected.PrivateKey, &c.PrivateKey},
+		{t.collected.CAPolicy, &c.CAPolicy}, {t.collected.Templates, &c.Templates},
+	} {
+		if found.is != "" {
+			*found.part = found.is
+		}
 	}
 	return c
 }

@@ -42,3 +42,32 @@ type Displaced struct {
 	Dir   string   `json:"dir,omitempty"` // empty if there was nothing to move
 	Files []string `json:"files,omitempty"`
 }
+
+// Controller is implemented by a Target whose service a restore stops and starts
+// itself, as that of this Windows machine. Each method may be repeated after an
+// interruption.
+type Controller interface {
+	// Withhold keeps the authority, durably, from publishing CRLs and from issuing
+	// when it is next started: it may publish as it starts, and a CRL made from
+	// an old database brings revoked certificates back to life. The service must be
+	// told before it is stopped, so that it cannot come up in between.
+	Withhold(ctx context.Context) (Withheld, error)
+
+	// Release takes back what Withhold did, with effect from the next start of the
+	// service.
+	Release(ctx context.Context) error
+
+	// StopService returns when the service has stopped; one that is stopped is left
+	// so.
+	StopService(ctx context.Context) error
+
+	// StartService starts the service and returns when it answers, recovery
+	// included. An error has the service's own exit code in it.
+	StartService(ctx context.Context) error
+}
+
+// Withheld says what [Controller.Withhold] did, and how a person undoes it.
+type Withheld struct {
+	What []string `json:"what"` // in words, for the report
+	Undo []string `json:"undo"` // commands, in order
+}
