@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // insideEnv holds the scratch directory of the domain controller in the
@@ -41,16 +43,16 @@ func TestSambaDC(t *testing.T) {
 		t.Skip("skipped: this is the process inside")
 	}
 	t.Parallel()
-	needProgram(t, "samba", "samba-ad-dc")
-	needProgram(t, "samba-tool", "samba-common-bin")
+	need.Program(t, "samba", "samba-ad-dc")
+	need.Program(t, "samba-tool", "samba-common-bin")
 	needModule(t, "samba.provision", "python3-samba")
 	needFile(t, "/usr/share/samba/setup/ad-schema", "samba-ad-provision")
 	needFile(t, "/usr/lib/*/samba/ldb/samba_dsdb.so", "samba-dsdb-modules")
 	needFile(t, "/usr/lib/*/samba/vfs/acl_xattr.so", "samba-vfs-modules")
-	needProgram(t, "kvno", "krb5-user")
+	need.Program(t, "kvno", "krb5-user")
 	needSamba(t)
 	if os.Geteuid() != 0 {
-		missing(t, "only root may make the namespaces that a domain controller needs")
+		need.Skip(t, "only root may make the namespaces that a domain controller needs")
 	}
 
 	self, err := os.Executable()
@@ -73,7 +75,7 @@ func TestSambaDC(t *testing.T) {
 	}
 	err = cmd.Start()
 	if errors.Is(err, syscall.EPERM) {
-		missing(t, "this system lets not even root make namespaces (unshare -n -u -m -p)")
+		need.Skip(t, "this system lets not even root make namespaces (unshare -n -u -m -p)")
 	}
 	if err == nil {
 		err = cmd.Wait()
@@ -92,7 +94,7 @@ func TestSambaDC(t *testing.T) {
 func needFile(t *testing.T, pattern, pkg string) {
 	t.Helper()
 	if m, _ := filepath.Glob(pattern); len(m) == 0 {
-		missing(t, "%s is not there: apt-get install %s", pattern, pkg)
+		need.Skip(t, "%s is not there: apt-get install %s", pattern, pkg)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/certkeep/certkeep/internal/dcerpc"
 	"github.com/certkeep/certkeep/internal/gss"
 	"github.com/certkeep/certkeep/internal/kerberos"
+	"github.com/certkeep/certkeep/internal/need"
 	"github.com/certkeep/certkeep/internal/ntlm"
 	"github.com/certkeep/certkeep/internal/spnego"
 )
@@ -21,7 +22,7 @@ import (
 func TestDCTickets(t *testing.T) {
 	dir := dc(t)
 	cache := kinit(t, filepath.Join(dir, "backup.keytab"), dcUser+"@"+dcRealm, "host/"+dcService, "RPCSS/"+dcService, "host/"+dcHost)
-	out, err := exec.Command(needProgram(t, "klist", "krb5-user"), "-e", "-c", cache).CombinedOutput()
+	out, err := exec.Command(need.Program(t, "klist", "krb5-user"), "-e", "-c", cache).CombinedOutput()
 	if err != nil || strings.Count(string(out), "aes256-cts-hmac-sha1-96") < 4 {
 		t.Fatalf("klist: %v\n%s", err, out)
 	}

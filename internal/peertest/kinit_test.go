@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // kinit makes a ticket cache with MIT's own programs: a ticket-granting ticket
@@ -16,7 +18,7 @@ func kinit(t *testing.T, keytab, principal string, services ...string) (cache st
 	env := append(os.Environ(), "KRB5CCNAME=FILE:"+cache)
 	run := func(name string, args ...string) {
 		t.Helper()
-		cmd := exec.Command(needProgram(t, name, "krb5-user"), args...)
+		cmd := exec.Command(need.Program(t, name, "krb5-user"), args...)
 		cmd.Env = env
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s %v: %v\n%s", name, args, err, out)

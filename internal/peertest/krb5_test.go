@@ -7,6 +7,7 @@ import (
 
 	"github.com/certkeep/certkeep/csra"
 	"github.com/certkeep/certkeep/internal/kerberos/kdctest"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // The realm of the MIT KDC.
@@ -19,9 +20,9 @@ const (
 // mitRealm starts an MIT KDC with a user and the service's host.
 func mitRealm(t *testing.T) (k *kdctest.KDC, keytab string) {
 	t.Helper()
-	needProgram(t, "krb5kdc", "krb5-kdc")
-	needProgram(t, "kadmin.local", "krb5-admin-server")
-	needProgram(t, "kinit", "krb5-user")
+	need.Program(t, "krb5kdc", "krb5-kdc")
+	need.Program(t, "kadmin.local", "krb5-admin-server")
+	need.Program(t, "kinit", "krb5-user")
 	k = kdctest.Start(t)
 	k.AddPrincipal(mitUser, mitPassword)
 	k.AddPrincipal("host/"+mitHost, "")

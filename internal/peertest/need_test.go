@@ -10,42 +10,22 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // python is Debian's own interpreter: the peers are Debian's packages, which
 // another python3 in PATH would not find.
 const python = "/usr/bin/python3"
 
-// missing skips the test, or fails it where peers are promised.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CERTKEEP_TEST_PEERS") == "1" {
-		t.Fatalf("CERTKEEP_TEST_PEERS=1, but "+format, args...)
-	}
-	t.Skipf("skipped: "+format, args...)
-}
-
-// needProgram returns the path of a program, which is in this Debian package.
-func needProgram(t *testing.T, name, pkg string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		path := filepath.Join(dir, name)
-		if s, err := os.Stat(path); err == nil && s.Mode()&0o111 != 0 && !s.IsDir() {
-			return path
-		}
-	}
-	missing(t, "%s is not installed: apt-get install %s", name, pkg)
-	return ""
-}
-
 // needModule requires a module of Debian's Python.
 func needModule(t *testing.T, module, pkg string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		missing(t, "%s is a Python module of Debian's", module)
+		need.Skip(t, "%s is a Python module of Debian's", module)
 	}
 	if err := exec.Command(python, "-c", "import "+module).Run(); err != nil {
-		missing(t, "Python's module %s is not installed: apt-get install %s", module, pkg)
+		need.Skip(t, "Python's module %s is not installed: apt-get install %s", module, pkg)
 	}
 }
 

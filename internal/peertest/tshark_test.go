@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // dissection is what Wireshark's dissectors made of one frame.
@@ -29,7 +31,7 @@ func tshark(t *testing.T, r *recorder, options ...string) []dissection {
 	for _, f := range dissectionFields {
 		args = append(args, "-e", f)
 	}
-	cmd := exec.Command(needProgram(t, "tshark", "tshark"), args...)
+	cmd := exec.Command(need.Program(t, "tshark", "tshark"), args...)
 	// No user's settings, and none written.
 	cmd.Env = append(os.Environ(), "HOME="+scratch(t), "XDG_CONFIG_HOME="+scratch(t))
 	var talk bytes.Buffer

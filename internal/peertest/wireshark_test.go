@@ -12,6 +12,7 @@ import (
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/csra"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // What Wireshark 4.0 warns of although it is as it should be: it does not skip
@@ -117,7 +118,7 @@ func answers(t *testing.T, frames []dissection, opnum string) (stubs [][]byte) {
 // backup by our client from our server, and finds nothing malformed.
 func TestWiresharkNTLM(t *testing.T) {
 	t.Parallel()
-	needProgram(t, "tshark", "tshark")
+	need.Program(t, "tshark", "tshark")
 	a, r := recordBackup(t, serving{}, csra.Options{Credentials: csra.NTLM(caUser, caDomain, []byte(caPassword)), RawMechanism: true})
 	frames := tshark(t, r, "-o", "ntlmssp.nt_password:"+caPassword)
 	wellFormed(t, frames, misaligned...)
@@ -135,7 +136,7 @@ func TestWiresharkNTLM(t *testing.T) {
 // not rewind the ciphers after that. Samba does, in both directions.)
 func TestWiresharkSPNEGO(t *testing.T) {
 	t.Parallel()
-	needProgram(t, "tshark", "tshark")
+	need.Program(t, "tshark", "tshark")
 	_, r := recordBackup(t, serving{}, csra.Options{Credentials: csra.NTLM(caUser, caDomain, []byte(caPassword))})
 	frames := tshark(t, r)
 	wellFormed(t, frames)
@@ -153,7 +154,7 @@ func TestWiresharkSPNEGO(t *testing.T) {
 // TestWiresharkKerberos: as with NTLM, given the service's keytab.
 func TestWiresharkKerberos(t *testing.T) {
 	t.Parallel()
-	needProgram(t, "tshark", "tshark")
+	need.Program(t, "tshark", "tshark")
 	k, keytab := mitRealm(t)
 	for _, raw := range []bool{false, true} {
 		t.Run(fmt.Sprintf("SPNEGO %v", !raw), func(t *testing.T) {
@@ -173,7 +174,7 @@ func TestWiresharkKerberos(t *testing.T) {
 // properties is dissected whole.
 func TestWiresharkImpacket(t *testing.T) {
 	t.Parallel()
-	needProgram(t, "tshark", "tshark")
+	need.Program(t, "tshark", "tshark")
 	needImpacket(t)
 	r := newRecorder(t)
 	a := serveAuthority(t, serving{recorder: r})
