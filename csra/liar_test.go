@@ -14,6 +14,7 @@ import (
 	taking "github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv"
+	"github.com/certkeep/certkeep/certsrv/certsrvtest"
 	"github.com/certkeep/certkeep/folder"
 	"github.com/certkeep/certkeep/internal/dcerpc"
 	"github.com/certkeep/certkeep/internal/ndr"
@@ -139,9 +140,9 @@ func TestLyingServer(t *testing.T) {
 		"locations: nonsense":           {opGetLocations, func(_ *ndr.Decoder, out *ndr.Encoder) { out.Raw(words(0x20000, math.MaxUint32)) }},
 		"prepare: no answer":            {opBackupPrepare, func(*ndr.Decoder, *ndr.Encoder) {}},
 	}
-	ca := newAuthority(t, testCA, certsrv.Options{})
+	ca := certsrvtest.Start(t, testCA, certsrv.Options{})
 	take := func(t *testing.T, l *lie, abetting bool) (*folder.Store, error) {
-		v := &odd{svc: ca.Service(root)}
+		v := &odd{svc: ca.Service(certsrvtest.Root)}
 		if l != nil {
 			v.answer = func(op uint16, in *ndr.Decoder, out *ndr.Encoder) (bool, error) {
 				if op != l.op {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certadm/certadmtest"
+	"github.com/certkeep/certkeep/certsrv/certsrvtest"
 )
 
 // overTCP is the carrier over the loopback address: sealed, with every caller of
@@ -40,7 +41,7 @@ func (v *overTCP) connect(ctx context.Context, e *env, c certadmtest.Caller) (*l
 	if err != nil {
 		return nil, err
 	}
-	e.t.Cleanup(func() { client.Close() })
+	e.T.Cleanup(func() { client.Close() })
 	return &link{client: client, cut: func(ctx context.Context) error {
 		l.cut()
 		select {
@@ -66,7 +67,7 @@ func (v *overTCP) account(e *env, c certadmtest.Caller) (*served, int) {
 		}
 	}
 	if v.accounts = append(v.accounts, c); len(v.accounts) > realmUsers {
-		e.t.Fatalf("more than %d callers", realmUsers)
+		e.T.Fatalf("more than %d callers", realmUsers)
 	}
 	return v.server, len(v.accounts) - 1
 }
@@ -79,9 +80,9 @@ func (v *overTCP) serve(e *env) *served {
 			if !ok {
 				return nil, certadm.EAccessDenied
 			}
-			p := principal(c)
+			p := certsrvtest.Principal(c)
 			p.Local = who.SameMachine() // as the connection proves
-			return e.s.Service(p), nil
+			return e.Server.Service(p), nil
 		},
 		Observe: e.observe,
 		// A client that is cut off is gone at once.
@@ -95,7 +96,7 @@ func (v *overTCP) serve(e *env) *served {
 			return secrets{user: "secret of " + strings.TrimPrefix(user, "u")}.hash(user), ok
 		}}
 	}
-	return serveTCP(e.t, o)
+	return serveTCP(e.T, o)
 }
 
 // caller returns who has the account of this name.

@@ -8,12 +8,13 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/certsrv/account"
+	"github.com/certkeep/certkeep/certsrv/certsrvtest"
 )
 
 // What an account may do over the wire is decided method by method, as MS-CSRA
 // section 3.1.4.1 has it: by its roles, and not by its having logged on.
 func TestRolesOverTheWire(t *testing.T) {
-	ca := newAuthority(t, testCA, certsrv.Options{})
+	ca := certsrvtest.Start(t, testCA, certsrv.Options{})
 	// A stock authority refuses backups from other machines, which is not the
 	// question here.
 	if err := ca.Configure(func(c *certsrv.Config) { c.InterfaceFlags &^= certadm.IfNoRemoteAdminBackup }); err != nil {
