@@ -112,6 +112,9 @@ func (z *materializer) plan(ctx context.Context) ([]uint32, error) {
 		}
 		infos = append(infos, info)
 	}
+	if !m.Engine.Replays() {
+		z.closingTimes(infos)
+	}
 	m.Latest = infos[len(infos)-1]
 	for _, info := range infos {
 		if info.Generation == end.EarliestTarget {
@@ -136,6 +139,20 @@ func (z *materializer) plan(ctx context.Context) ([]uint32, error) {
 	return wanted, nil
 }
 
+// closingTimes fills in when logs were closed that do not say so: when the next one
+// was opened, and the last ones before their set was complete.
+func (z *materializer) closingTimes(infos []cadb.LogInfo) {
+	for i := range infos {
+		if i+1 < len(infos) {
+			infos[i].Closed = infos[i+1].Opened
+			continue
+		}
+		for _, c := range z.logs[infos[i].Generation] {
+			infos[i].Closed = z.m.Chain[c.set].Manifest.End
+		}
+	}
+}
+
 // needsOutside reports whether the target may lie in the logs that came from
 // outside the sets.
 func (z *materializer) needsOutside() bool {
@@ -149,6 +166,9 @@ func (z *materializer) needsOutside() bool {
 // copyEnd is the header of the log that ended the copy of a full set: it says
 // what the copy needs. Where a manifest says so too, they must agree.
 func copyEnd(z *materializer, full backupset.Entry) (cadb.LogInfo, error) {
+	if !z.m.Engine.Replays() {
+		return copyEndOf(z, full)
+	}
 	var end cadb.LogInfo
 	var unreadable error
 	for _, cs := range z.logs {
@@ -175,6 +195,28 @@ func copyEnd(z *materializer, full backupset.Entry) (cadb.LogInfo, error) {
 		return end, damage(cadb.CodeMismatch, z.logLabel(end.Generation), "", "says that the earliest target is %d, and the manifest says %d", end.EarliestTarget, m.EarliestTarget)
 	}
 	return end, nil
+}
+
+// copyEndOf is copyEnd for an engine whose logs do not say what the copy needs:
+// it needs all those that came with it.
+func copyEndOf(z *materializer, full backupset.Entry) (cadb.LogInfo, error) {
+	var first, last uint32
+	for g, cs := range z.logs {
+		for _, c := range cs {
+			if c.set != 0 {
+				continue
+			}
+			if last = max(last, g); first == 0 || g < first {
+				first = g
+			}
+		}
+	}
+	if last == 0 {
+		return cadb.LogInfo{}, damage(cadb.CodeMissing, setLabel(full), "", "there is no log in the set, and the database cannot be recovered without")
+	}
+	end, err := z.header(last)
+	end.CopyFirst, end.EarliestTarget = first, last
+	return end, err
 }
 
 func (z *materializer) logLabel(g uint32) string {

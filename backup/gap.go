@@ -37,6 +37,10 @@ type Gap struct {
 	// Sources says what was looked at, and what it was good for.
 	Sources []GapSource `json:"sources"`
 
+	// Blind says that the restored database could not be read here: the gap is
+	// what CRLs tell of, and there may be more.
+	Blind bool `json:"blind,omitempty"`
+
 	// Accepted says that the operator has let the gap be.
 	Accepted bool `json:"accepted"`
 }
@@ -79,6 +83,16 @@ type GapSource struct {
 // repeat before it may publish a CRL.
 func (g *Gap) Open() bool { return len(g.Revoked) > 0 && !g.Accepted }
 
+// Closed reports whether the authority may publish as it starts: nothing that was
+// looked at is newer than its database, and the database could be read.
+func (g *Gap) Closed() bool {
+	newer := g.Blind
+	for _, s := range g.Sources {
+		newer = newer || s.Newer
+	}
+	return !newer || g.Accepted
+}
+
 // CRLFile is a CRL that was published, in DER or PEM.
 type CRLFile struct {
 	Name string // where it is from, for messages
@@ -100,6 +114,10 @@ type gapFinder struct {
 	until  time.Time    // when the last log of the restored database was closed
 	gap    Gap
 
+	// blind says that the restored database could not be read: what it knows is
+	// put together from the CRLs in the set.
+	blind bool
+
 	seed    maphash.Seed
 	serials map[uint64]serialState
 	revoked map[string]bool
@@ -118,9 +136,7 @@ const (
 // newGapFinder reads the serial numbers of the restored database, of which it
 // keeps eight bytes each.
 func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, until time.Time, ca *x509.Certificate) (*gapFinder, error) {
-	g := &gapFinder{ca: ca, report: report, until: until, seed: maphash.MakeSeed(), serials: make(map[uint64]serialState),
-		revoked: make(map[string]bool), issued: make(map[string]bool)}
-	g.gap = Gap{Schema: 1, Revoked: []GapRevocation{}, Issued: []GapCertificate{}, Sources: []GapSource{}, CRLNumber: report.NewestCRL, RequestID: report.HighestID}
+	g := gapFinderOf(report, until, ca)
 	for r, err := range restored.Requests(ctx, cadb.Filter{NoRequest: true}) {
 		if err != nil {
 			return nil, err
@@ -135,9 +151,20 @@ func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, u
 		case r.Reason != nil:
 			state = serialReleased
 		}
-		g.serials[maphash.String(g.seed, r.Serial)] = state
+		g.setState(r.Serial, state)
 	}
 	return g, nil
+}
+
+func gapFinderOf(report *cadb.Report, until time.Time, ca *x509.Certificate) *gapFinder {
+	g := &gapFinder{ca: ca, report: report, until: until, seed: maphash.MakeSeed(), serials: make(map[uint64]serialState),
+		revoked: make(map[string]bool), issued: make(map[string]bool)}
+	g.gap = Gap{Schema: 1, Revoked: []GapRevocation{}, Issued: []GapCertificate{}, Sources: []GapSource{}, CRLNumber: report.NewestCRL, RequestID: report.HighestID}
+	return g
+}
+
+func (g *gapFinder) setState(serial string, s serialState) {
+	g.serials[maphash.String(g.seed, serial)] = s
 }
 
 func (g *gapFinder) state(serial string) serialState {
@@ -191,7 +218,11 @@ func (g *gapFinder) crl(f CRLFile) error {
 	}
 	src.Number, src.ThisUpdate = crl.Number.Int64(), &crl.ThisUpdate
 	if src.Number <= g.report.NewestCRL {
-		src.Note = fmt.Sprintf("adds nothing: the restored database has CRL %d", g.report.NewestCRL)
+		have := "the restored database"
+		if g.blind {
+			have = "the set"
+		}
+		src.Note = fmt.Sprintf("adds nothing: %s has CRL %d", have, g.report.NewestCRL)
 		g.source(src)
 		return nil
 	}
@@ -201,7 +232,9 @@ func (g *gapFinder) crl(f CRLFile) error {
 	for _, e := range crl.RevokedCertificateEntries {
 		if reason := schema.Reason(e.ReasonCode); reason != schema.RemoveFromCRL {
 			g.addRevoked(schema.SerialText(e.SerialNumber), e.RevocationTime, reason, f.Name)
-			g.addIssued(GapCertificate{Serial: schema.SerialText(e.SerialNumber), Source: f.Name})
+			if !g.blind { // which certificates the database knows is not known
+				g.addIssued(GapCertificate{Serial: schema.SerialText(e.SerialNumber), Source: f.Name})
+			}
 		}
 	}
 	return nil
@@ -295,6 +328,7 @@ func (g *gapFinder) unreadable(ctx context.Context, src GapSource, err error) er
 
 // finish sorts the lists, so that the same gap reads the same.
 func (g *gapFinder) finish() Gap {
+	g.gap.Blind = g.blind
 	slices.SortFunc(g.gap.Revoked, func(a, b GapRevocation) int { return cmp.Compare(a.Serial, b.Serial) })
 	slices.SortFunc(g.gap.Issued, func(a, b GapCertificate) int { return cmp.Compare(a.Serial, b.Serial) })
 	return g.gap

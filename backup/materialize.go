@@ -30,6 +30,9 @@ type MaterializeOptions struct {
 	OpenLog  string
 
 	Progress func(Progress)
+
+	// unreplayed takes sets of an engine whose logs only its service replays.
+	unreplayed bool
 }
 
 // Materialized is a chain in a directory: a copy of the database as it was
@@ -135,7 +138,11 @@ type candidate struct {
 
 func (z *materializer) run(ctx context.Context) (err error) {
 	m := z.m
-	if m.Engine, err = cadb.EngineNamed(m.Chain[0].Manifest.Engine); err != nil {
+	named := cadb.EngineNamed
+	if z.o.unreplayed {
+		named = cadb.FilesNamed
+	}
+	if m.Engine, err = named(m.Chain[0].Manifest.Engine); err != nil {
 		return fmt.Errorf("set %s: %w", setLabel(m.Chain[0]), err)
 	}
 	for _, e := range m.Chain {

@@ -25,6 +25,10 @@ type RecoverOptions struct {
 	// system's.
 	Scratch  string
 	Progress func(Progress)
+
+	// unreplayed takes sets of an engine whose logs only its service replays: the
+	// copy stays as it was taken, and DB is nil.
+	unreplayed bool
 }
 
 // Recovery is a chain that was recovered in a temporary directory.
@@ -69,11 +73,14 @@ func (o RecoverOptions) recover(ctx context.Context, chain backupset.Chain) (_ *
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	m, err := materialize(ctx, MaterializeOptions{Source: o.Source, Until: o.Until, Dir: dir, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Progress: o.Progress}, chain)
+	m, err := materialize(ctx, MaterializeOptions{Source: o.Source, Until: o.Until, Dir: dir, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Progress: o.Progress, unreplayed: o.unreplayed}, chain)
 	if err != nil {
 		return nil, err
 	}
 	r.Materialized = m
+	if !m.Engine.Replays() {
+		return r, m.checkChain()
+	}
 	return r, r.replay(ctx)
 }
 
@@ -105,6 +112,19 @@ func (r *Recovery) replay(ctx context.Context) (err error) {
 				Message: "integrity check: " + s})
 		}
 		return d
+	}
+	return nil
+}
+
+// checkChain does what Recover of an engine that replays does first.
+func (m *Materialized) checkChain() error {
+	infos := make([]cadb.LogInfo, len(m.Logs))
+	for i, l := range m.Logs {
+		infos[i] = l.LogInfo
+	}
+	if err := m.Engine.CheckChain(infos); err != nil {
+		code, _ := cadb.LogFindingCode(err)
+		return damage(code, setLabel(m.Chain.Tip()), "", "%v", err)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,11 @@ type RestoreOptions struct {
 	// AcceptGap lets the gap be: the authority may publish CRLs at once.
 	AcceptGap bool
 
+	// ClearLogs leaves logs that the target has after those of the sets where they
+	// were set aside. Without it a Target that is a [LogKeeper] replays them, too,
+	// unless Until asks for less than the sets hold.
+	ClearLogs bool
+
 	// PlanOnly computes everything and changes nothing.
 	PlanOnly bool
 
@@ -52,12 +59,16 @@ type RestoreReport struct {
 	Gap      *Gap            `json:"gap,omitempty"`
 
 	Displaced Displaced      `json:"displaced"`
+	NewerLogs []string       `json:"newer_logs,omitempty"` // of the target's own, put back to be replayed
+	Withheld  *Withheld      `json:"withheld,omitempty"`   // and not released again
 	Findings  []cadb.Finding `json:"findings"`
 	Proven    []Statement    `json:"proven"`
 	NotProven []Statement    `json:"not_proven"`
 
-	// Next says what the operator has to do now.
-	Next []string `json:"next"`
+	// Next says what the operator has to do now, and WayBack, after a failure of a
+	// restore that had begun to change the target, how to undo it.
+	Next    []string `json:"next"`
+	WayBack []string `json:"way_back,omitempty"`
 
 	Bytes    int64         `json:"bytes"` // written to the target
 	Started  time.Time     `json:"started"`
@@ -88,6 +99,7 @@ const (
 type RestoreError struct {
 	Step      RestoreStep
 	Displaced Displaced
+	WayBack   []string // as in the report
 	Err       error
 }
 
@@ -100,6 +112,9 @@ func (e *RestoreError) Unwrap() error { return e.Err }
 // Hint says where what the restore displaced is.
 func (e *RestoreError) Hint() string {
 	again := "the registered instruction was taken back; run the restore again once the cause is mended"
+	if len(e.WayBack) > 0 {
+		return again + ", or go back as the report says (way back)"
+	}
 	if e.Displaced.Dir == "" {
 		return again
 	}
@@ -118,6 +133,9 @@ func (e *RestoreError) Hint() string {
 // directories is set aside, never deleted. The service is left stopped; it
 // recovers when it is started, and needs a new full backup then.
 //
+// A Target that is a [Controller] may be running: the service is stopped, and started
+// again at the end. Until a gap is closed it is kept from publishing and issuing.
+//
 // On a failure after that the registration is taken back and the session
 // ended; the error is a [*RestoreError].
 func Restore(ctx context.Context, o RestoreOptions) (rep *RestoreReport, err error) {
@@ -128,6 +146,7 @@ func Restore(ctx context.Context, o RestoreOptions) (rep *RestoreReport, err err
 		j.rep.OK = err == nil
 	}()
 	j.svc = Traced(o.Target.Service(), o.Observe)
+	j.control, _ = o.Target.(Controller)
 	defer func() {
 		if j.rec != nil {
 			err = errors.Join(err, j.rec.Close())
@@ -152,6 +171,10 @@ type restoreJob struct {
 	rep *RestoreReport
 	svc certadm.Service
 
+	control Controller // nil: the service is stopped, and stays so
+	running bool       // it was, before the restore
+	gap     *gapFinder
+
 	id     certadm.Identity
 	ca     *x509.Certificate
 	places certadm.RestoreMap // the target's
@@ -171,7 +194,7 @@ type logRun struct {
 // prepare is everything that only reads: step 0, 3, 5 and 6, the gap, and what
 // will be copied where.
 func (j *restoreJob) prepare(ctx context.Context) (err error) {
-	if err := j.mustBeOffline(ctx); err != nil {
+	if err := j.online(ctx); err != nil {
 		return err
 	}
 	if j.id, err = j.o.Target.Identity(ctx); err != nil {
@@ -200,7 +223,7 @@ func (j *restoreJob) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	j.rec, err = RecoverOptions{Source: j.o.Source, Until: j.o.Until, MoreLogs: j.o.MoreLogs, OpenLog: j.o.OpenLog,
-		Scratch: j.o.Scratch, Progress: j.o.Progress}.recover(ctx, chain)
+		Scratch: j.o.Scratch, Progress: j.o.Progress, unreplayed: j.control != nil}.recover(ctx, chain)
 	if err != nil {
 		return err
 	}
@@ -210,11 +233,44 @@ func (j *restoreJob) prepare(ctx context.Context) (err error) {
 	if j.saved, err = j.rec.Locations.RestoreMap(); err != nil {
 		return damage(cadb.CodeFormat, setLabel(chain.Full())+"/"+backupset.RoleLocations.Dir()+"/"+backupset.LocationsName, "", "%v", err)
 	}
+	if err := j.spellAsSaved(); err != nil {
+		return err
+	}
 	j.runs = j.rec.runs()
 	if err := j.findGap(ctx); err != nil {
 		return err
 	}
 	return j.planDynamic(ctx)
+}
+
+// online looks whether the service runs, and refuses one that this restore cannot
+// stop.
+func (j *restoreJob) online(ctx context.Context) error {
+	if j.control == nil {
+		return j.mustBeOffline(ctx)
+	}
+	_, err := j.svc.IsServerOnline(ctx)
+	j.running = err == nil
+	return ctx.Err()
+}
+
+// spellAsSaved lets the restore map say the same name twice where a place of the
+// target's is the one that the set was taken of.
+func (j *restoreJob) spellAsSaved() error {
+	for _, p := range []struct {
+		saved string
+		place *string
+	}{{j.saved.Database, &j.places.Database}, {j.saved.LogDir, &j.places.LogDir}, {j.saved.CheckpointDir, &j.places.CheckpointDir}} {
+		here, err := j.o.Target.LocalPath(*p.place)
+		if err != nil {
+			return fmt.Errorf("the target's locations: %w", err)
+		}
+		// A saved name that leads nowhere here is of another machine.
+		if was, err := j.o.Target.LocalPath(p.saved); err == nil && strings.EqualFold(filepath.Clean(was), filepath.Clean(here)) {
+			*p.place = p.saved
+		}
+	}
+	return nil
 }
 
 // mustBeOffline is step 3. A call that fails is what a stopped service answers.
@@ -244,6 +300,9 @@ func otherAuthority(setName, setSum, name, sum string) error {
 
 // verify is step 0: the recovered database must be sound and the target's.
 func (j *restoreJob) verify(ctx context.Context) error {
+	if j.rec.DB == nil {
+		return j.verifyUnread()
+	}
 	own, err := j.rec.DB.CACertificate(ctx)
 	if err == nil && !own.Equal(j.ca) && !j.hasCA(ctx) {
 		return otherAuthority(own.Subject.String(), fingerprint(own.Raw), j.id.Name, fingerprint(j.ca.Raw))
@@ -256,13 +315,7 @@ func (j *restoreJob) verify(ctx context.Context) error {
 		return err
 	}
 	p.caFrom = "the target"
-	for _, f := range j.rec.Materialized.Findings {
-		if f.Severity == cadb.Damage {
-			// Not needed for the recovery, or there would have been an error.
-			f.Severity = cadb.Warning
-		}
-		j.rep.Findings = append(j.rep.Findings, f)
-	}
+	j.noteFindings()
 	j.rep.Findings = append(j.rep.Findings, p.report.Findings...)
 	if p.report.Damaged() {
 		return &DamageError{p.report.Findings}
@@ -270,6 +323,17 @@ func (j *restoreJob) verify(ctx context.Context) error {
 	j.rep.Database = j.rec.databaseReport(p)
 	j.rep.Proven, j.rep.NotProven = j.rec.proven(p), j.rec.notProven(p)
 	return nil
+}
+
+// noteFindings reports what reading the sets found: not needed for the recovery,
+// or there would have been an error.
+func (j *restoreJob) noteFindings() {
+	for _, f := range j.rec.Materialized.Findings {
+		if f.Severity == cadb.Damage {
+			f.Severity = cadb.Warning
+		}
+		j.rep.Findings = append(j.rep.Findings, f)
+	}
 }
 
 // hasCA reports whether the target's certificate is one of several that the
@@ -311,16 +375,13 @@ func (r *Recovery) runs() []logRun {
 }
 
 // findGap compares the recovered database with everything else that is known.
-func (j *restoreJob) findGap(ctx context.Context) error {
-	g, err := newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.rec.Target.Closed, j.ca)
-	if err != nil {
-		return err
+func (j *restoreJob) findGap(ctx context.Context) (err error) {
+	var found []CRLFile // in the sets
+	used := 0
+	for _, l := range j.rec.Logs {
+		used = max(used, l.Set)
 	}
-	for _, f := range j.o.CRLs {
-		if err := g.crl(f); err != nil {
-			return err
-		}
-	}
+	var own []CRLFile
 	for _, f := range j.rec.Dynamic {
 		if !strings.HasSuffix(strings.ToLower(f.File.Name), ".crl") {
 			continue
@@ -329,17 +390,37 @@ func (j *restoreJob) findGap(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := g.crl(CRLFile{Name: j.rec.Label(f), Raw: raw, Found: true}); err != nil {
+		found = append(found, CRLFile{Name: j.rec.Label(f), Raw: raw, Found: true})
+		if f.Set <= used {
+			own = append(own, found[len(found)-1])
+		}
+	}
+	if j.rec.DB == nil {
+		j.gap = newBlindGapFinder(own, j.rec.Target.Closed, j.ca)
+	} else if j.gap, err = newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.rec.Target.Closed, j.ca); err != nil {
+		return err
+	}
+	for _, f := range slices.Concat(j.o.CRLs, found) {
+		if err := j.gap.crl(f); err != nil {
 			return err
 		}
 	}
-	if err := j.beyondTarget(ctx, g); err != nil {
+	if err := j.beyondTarget(ctx, j.gap); err != nil {
 		return err
 	}
-	if err := j.oldDatabase(ctx, g); err != nil {
+	if j.control != nil && !j.o.PlanOnly {
+		return nil // the rest when the service has stopped, see carryOut
+	}
+	return j.finishGap(ctx)
+}
+
+// finishGap compares the database that will be displaced, which the service holds
+// while it runs.
+func (j *restoreJob) finishGap(ctx context.Context) error {
+	if err := j.oldDatabase(ctx, j.gap); err != nil {
 		return err
 	}
-	gap := g.finish()
+	gap := j.gap.finish()
 	gap.Accepted = j.o.AcceptGap
 	j.rep.Gap = &gap
 	newer := false
@@ -354,7 +435,7 @@ func (j *restoreJob) findGap(ctx context.Context) error {
 
 // beyondTarget compares the rest of the chain, if the target leaves some out.
 func (j *restoreJob) beyondTarget(ctx context.Context, g *gapFinder) (err error) {
-	if j.rec.Latest.Generation <= j.rec.Target.Generation {
+	if j.rec.Latest.Generation <= j.rec.Target.Generation || j.rec.DB == nil {
 		return nil
 	}
 	name := fmt.Sprintf("the set beyond generation %s", generation(j.rec.Target.Generation))
@@ -379,6 +460,10 @@ func (j *restoreJob) oldDatabase(ctx context.Context, g *gapFinder) (err error) 
 		return fmt.Errorf("the target's database: %w", err)
 	}
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if j.control != nil && j.running && j.o.PlanOnly {
+		g.source(GapSource{Name: path, Kind: "database", Note: "the running service holds it; it is compared when the service has stopped"})
 		return nil
 	}
 	db, err := cadb.Open(ctx, path)

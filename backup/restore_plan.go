@@ -69,9 +69,17 @@ func (j *restoreJob) plan() {
 	}
 	j.step(stepStart).State = StepOpen
 
-	r, d := j.rec, j.rep.Database
-	say(stepVerify, "recovered to generation %s, closed %s: %s", generation(r.Target.Generation), when(r.Target.Closed), counts(d.Dispositions))
-	say(stepOffline, "CertSrvIsServerOnline fails, as it must")
+	r := j.rec
+	if d := j.rep.Database; d != nil {
+		say(stepVerify, "recovered to generation %s, closed %s: %s", generation(r.Target.Generation), when(r.Target.Closed), counts(d.Dispositions))
+	} else {
+		say(stepVerify, "every file is what the manifest says, and the logs follow each other to generation %s; the service replays them as it starts", generation(r.Target.Generation))
+	}
+	if j.control == nil {
+		say(stepOffline, "CertSrvIsServerOnline fails, as it must")
+	} else {
+		j.planControl(say)
+	}
 	say(stepPrepare, "CertSrvRestorePrepare(CSRESTORE_TYPE_FULL)")
 	say(stepLocations, "database %s, logs %s", j.saved.Database, j.saved.LogDir)
 	say(stepMap, "%s → %s", j.saved.Database, j.places.Database)
@@ -94,13 +102,43 @@ func (j *restoreJob) plan() {
 		say(stepDynamic, "%s: %s", r.Label(c.src), c.what)
 	}
 	say(stepEnd, "CertSrvRestoreEnd")
+	if j.control != nil {
+		return // what comes next depends on the gap, see start
+	}
 	say(stepStart, "the service recovers as it starts; request ids and CRL numbers jump ahead")
-
 	j.rep.Next = append(j.rep.Next, "start the service: it recovers, and answers nobody before that is done")
 	if g := j.rep.Gap; g.Open() {
 		j.rep.Next = append(j.rep.Next, fmt.Sprintf("revoke again what the gap lists (%s), or accept the gap; until then no CRL is published", count(len(g.Revoked), "certificate")))
 	}
 	j.rep.Next = append(j.rep.Next, "take a full backup: sets from before the restore cannot be continued")
+}
+
+// planControl plans the stop and the start of the service.
+func (j *restoreJob) planControl(say func(int, string, ...any)) {
+	j.step(stepOffline).State, j.step(stepStart).State = StepPlanned, StepPlanned
+	say(stepOffline, "keep the authority from publishing CRLs and from issuing: it may do both as it starts")
+	if j.running {
+		say(stepOffline, "stop the service, and wait until it has stopped")
+	} else {
+		say(stepOffline, "the service does not answer; it is stopped if it runs")
+	}
+	if _, ok := j.o.Target.(LogKeeper); ok && !j.rec.Engine.Replays() {
+		if j.replaysNewer() {
+			say(stepCopy, "logs after generation %s that the log directory has are copied back, and replayed; --clear-logs leaves them aside", generation(j.rec.Target.Generation))
+		} else {
+			say(stepCopy, "logs after generation %s stay aside, and are not replayed", generation(j.rec.Target.Generation))
+		}
+	}
+	say(stepStart, "start the service, wait until it has recovered and answers")
+	say(stepStart, "publishing and issuing stay off unless the revocations are known to be complete")
+	if j.o.PlanOnly {
+		j.rep.WayBack = j.wayBack(Displaced{Dir: "the directory that step 7 names"}, &Withheld{Undo: []string{"undo what step 3 changed in the registry, by the commands that it prints"}})
+	}
+}
+
+// replaysNewer reports whether logs after the sets' are to be replayed.
+func (j *restoreJob) replaysNewer() bool {
+	return !j.o.ClearLogs && j.rec.Target.Generation == j.rec.Latest.Generation
 }
 
 // dynamicCopy is what will be done with a dynamic file.

@@ -17,6 +17,24 @@ import (
 
 // carryOut takes the steps that change the target.
 func (j *restoreJob) carryOut(ctx context.Context) (err error) {
+	if j.control != nil {
+		if err := j.takeOffline(ctx); err != nil {
+			return j.failed(j.step(stepOffline), err)
+		}
+	}
+	if err := j.session(ctx); err != nil {
+		return err
+	}
+	if j.control != nil {
+		if err := j.start(ctx); err != nil {
+			return j.failed(j.step(stepStart), err)
+		}
+	}
+	return nil
+}
+
+// session is everything from RestorePrepare to RestoreEnd.
+func (j *restoreJob) session(ctx context.Context) (err error) {
 	at := j.step(stepPrepare)
 	session, err := j.svc.RestorePrepare(ctx, certadm.RestoreFull)
 	if err != nil {
@@ -46,7 +64,10 @@ func (j *restoreJob) carryOut(ctx context.Context) (err error) {
 
 func (j *restoreJob) failed(at *RestoreStep, err error) error {
 	at.State = StepFailed
-	return &RestoreError{Step: *at, Displaced: j.rep.Displaced, Err: err}
+	if j.control != nil {
+		j.rep.WayBack = j.wayBack(j.rep.Displaced, j.rep.Withheld)
+	}
+	return &RestoreError{Step: *at, Displaced: j.rep.Displaced, WayBack: j.rep.WayBack, Err: err}
 }
 
 // restoreSteps are the steps inside a session.
@@ -84,6 +105,9 @@ func (s *restoreSteps) run(ctx context.Context) error {
 		return err
 	}
 	if err := s.copyLogs(ctx, s.runs[0]); err != nil {
+		return err
+	}
+	if err := s.copyNewer(ctx); err != nil {
 		return err
 	}
 	s.end()

@@ -71,3 +71,11 @@ type Withheld struct {
 	What []string `json:"what"` // in words, for the report
 	Undo []string `json:"undo"` // commands, in order
 }
+
+// LogKeeper is implemented by a Target whose engine goes on, as it recovers, into
+// logs that follow those of the sets.
+type LogKeeper interface {
+	// NewerLogs returns the paths of the logs in d that follow a generation, in
+	// their order, the open one last; what does not follow is left out.
+	NewerLogs(d Displaced, after uint32) ([]string, error)
+}

@@ -32,6 +32,7 @@ type fakeTarget struct {
 	ended  int
 
 	setAsideNothing bool
+	logName         string // "": SQLite's
 }
 
 func newTarget(tb testing.TB, cert []byte) *fakeTarget {
@@ -162,7 +163,11 @@ func (r *fakeRestore) register(name string, reg certadm.Registration) error {
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(filepath.Join(dir, sqlitelog.LogName(g))); err != nil {
+		name := sqlitelog.LogName(g)
+		if t.logName != "" {
+			name = fmt.Sprintf(t.logName, g)
+		}
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.tb.Errorf("registered before it was copied: %v", err)
 		}
 	}

@@ -114,7 +114,7 @@ func (u Until) target(logs []cadb.LogInfo, earliest uint32) (cadb.LogInfo, error
 		}
 		switch {
 		case u.Generation != 0 && l.Generation == u.Generation,
-			!u.Time.IsZero() && !l.Closed.After(u.Time),
+			!u.Time.IsZero() && !l.Closed.IsZero() && !l.Closed.After(u.Time),
 			u.IsZero():
 			found = l
 		}

@@ -23,6 +23,11 @@ type Engine interface {
 	LogName(generation uint32) string
 	ParseLogName(name string) (generation uint32, ok bool)
 
+	// Replays reports whether Recover and Salvage can do their work, rather than
+	// leave it to the service. Logs of an engine for which they can also say what
+	// the copy of a database needs, see LogInfo.
+	Replays() bool
+
 	// CheckLog reads a whole log and checks everything in it.
 	CheckLog(ctx context.Context, r io.ReaderAt, size int64) (LogInfo, error)
 

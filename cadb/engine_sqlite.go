@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/certkeep/certkeep/ese"
 	"github.com/certkeep/certkeep/sqlitelog"
 )
 
@@ -69,6 +70,8 @@ func (sqliteEngine) CheckChain(logs []LogInfo) error {
 	return sqlitelog.CheckChain(headers)
 }
 
+func (sqliteEngine) Replays() bool { return true }
+
 func (sqliteEngine) Recover(ctx context.Context, database string, logs []string, through uint32) (Recovered, error) {
 	r, err := sqlitelog.Replay(ctx, database, logs, through)
 	if err != nil {
@@ -112,6 +115,11 @@ func LogFindingCode(err error) (code string, damage bool) {
 		{sqlitelog.ErrLogOrder, CodeChain},
 		{sqlitelog.ErrTarget, CodeChain},
 		{sqlitelog.ErrWALPresent, CodeUnexpected},
+		{ese.ErrChecksum, CodeHash},
+		{errLogSize, CodeSize},
+		{ese.ErrNotLog, CodeFormat},
+		{ese.ErrSignature, CodeForeign},
+		{ese.ErrSequence, CodeChain},
 	} {
 		if errors.Is(err, k.err) {
 			return k.code, true

@@ -1,12 +1,8 @@
 package cadb
 
 import (
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
-
-	"github.com/certkeep/certkeep/ese"
 )
 
 // LogReader knows the headers of logs, which is less than an [Engine] does: there
@@ -28,32 +24,4 @@ func LogReaderFor(name string, head []byte) (LogReader, error) {
 		return eseLogs{}, nil
 	}
 	return e, err
-}
-
-// eseLogs reads the headers of ESE's logs.
-type eseLogs struct{}
-
-func (eseLogs) ReadLog(r io.Reader) (LogInfo, error) {
-	h, err := ese.ReadLogHeader(r)
-	if errors.Is(err, ese.ErrNotLog) { // or of a version to come
-		err = fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	if err != nil {
-		return LogInfo{}, err
-	}
-	return LogInfo{Generation: h.Generation, Signature: hex.EncodeToString(h.Signature[:]), Opened: h.Created.Time(), Size: h.Size, header: h}, nil
-}
-
-func (eseLogs) CheckChain(logs []LogInfo) error {
-	for i := 1; i < len(logs); i++ {
-		prev, ok1 := logs[i-1].header.(ese.LogHeader)
-		h, ok2 := logs[i].header.(ese.LogHeader)
-		if !ok1 || !ok2 {
-			return fmt.Errorf("log generation %d did not come from this engine", logs[i].Generation)
-		}
-		if err := h.Follows(prev); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -1,0 +1,126 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/certkeep/certkeep/cadb/schema"
+)
+
+// takeOffline is step 3 of a service that the restore stops itself. What it may not
+// do when it comes up again is withheld first, so that an interruption at any
+// later point finds it withheld.
+func (j *restoreJob) takeOffline(ctx context.Context) error {
+	withheld, err := j.control.Withhold(ctx)
+	if len(withheld.What) > 0 || len(withheld.Undo) > 0 {
+		j.rep.Withheld = &withheld
+	}
+	if err != nil {
+		return err
+	}
+	if err := j.control.StopService(ctx); err != nil {
+		return err
+	}
+	if err := j.mustBeOffline(ctx); err != nil {
+		return err
+	}
+	j.step(stepOffline).State = StepDone
+	return j.finishGap(ctx)
+}
+
+// start is step 14. The authority is let publish and issue only if nothing is known
+// that its database lacks.
+func (j *restoreJob) start(ctx context.Context) error {
+	if j.rep.Gap.Closed() {
+		if err := j.control.Release(ctx); err != nil {
+			return fmt.Errorf("letting the authority publish again: %w", err)
+		}
+		j.rep.Withheld = nil
+	}
+	if err := j.control.StartService(ctx); err != nil {
+		return err
+	}
+	j.step(stepStart).State = StepDone
+	j.next()
+	return nil
+}
+
+// next says what is left to do once the service runs.
+func (j *restoreJob) next() {
+	g := j.rep.Gap
+	if len(g.Revoked) > 0 {
+		j.rep.Next = append(j.rep.Next, fmt.Sprintf("revoke again what the gap lists (%s): certutil -revoke SERIAL REASON", count(len(g.Revoked), "certificate")))
+	}
+	if j.rep.Withheld != nil {
+		if g.Blind {
+			j.rep.Next = append(j.rep.Next, fmt.Sprintf("compare the revoked certificates (certutil -view -restrict Disposition=%d -out SerialNumber,Request.RevokedWhen) with the newest CRL that was published", int(schema.Revoked)))
+		}
+		j.rep.Next = append(j.rep.Next, "only then let the authority publish and issue again: "+strings.Join(j.rep.Withheld.Undo, "; "))
+	}
+	j.rep.Next = append(j.rep.Next, "take a full backup: sets from before the restore cannot be continued")
+	if j.rep.Displaced.Dir != "" {
+		j.rep.Next = append(j.rep.Next, "keep "+j.rep.Displaced.Dir+" until that backup has been verified")
+	}
+}
+
+// wayBack says how a person undoes what a restore that failed has done so far.
+func (j *restoreJob) wayBack(d Displaced, w *Withheld) []string {
+	back := []string{"make sure that the service is stopped: net stop certsvc"}
+	if d.Dir != "" {
+		back = append(back,
+			fmt.Sprintf("move what is now in the place of the database (%s) and in the log directory (%s) elsewhere", j.local(j.places.Database), j.local(j.places.LogDir)),
+			"move the files in "+d.Dir+" back to where they were")
+	}
+	if w != nil {
+		back = append(back, w.Undo...)
+	}
+	return append(back, "start the service: net start certsvc")
+}
+
+// local is a name of the target's as a person finds it.
+func (j *restoreJob) local(unc string) string {
+	if path, err := j.o.Target.LocalPath(unc); err == nil {
+		return path
+	}
+	return unc
+}
+
+// copyNewer puts back the logs that go on where the sets end. Which these are is
+// known when they have been set aside.
+func (s *restoreSteps) copyNewer(ctx context.Context) error {
+	keeper, ok := s.o.Target.(LogKeeper)
+	if !ok || s.control == nil || s.rec.Engine.Replays() || !s.replaysNewer() || s.rep.Displaced.Dir == "" {
+		return nil
+	}
+	paths, err := keeper.NewerLogs(s.rep.Displaced, s.rec.Target.Generation)
+	if err != nil {
+		return fmt.Errorf("logs after generation %s: %w", generation(s.rec.Target.Generation), err)
+	}
+	for _, path := range paths {
+		dst, err := s.o.Target.LocalPath(strings.TrimSuffix(s.places.LogDir, `\`) + `\` + filepath.Base(path))
+		if err != nil {
+			return err
+		}
+		sum, size, err := digest(ctx, path)
+		if err != nil {
+			return err
+		}
+		s.phase.Total += size
+		src, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		err = s.put(ctx, src, dst, sum, path)
+		if cerr := src.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+		s.rep.NewerLogs = append(s.rep.NewerLogs, filepath.Base(path))
+	}
+	return nil
+}
