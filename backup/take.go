@@ -34,6 +34,10 @@ type TakeOptions struct {
 	// 13). With nil, or where it fails, the set says what is missing.
 	OpenDynamic func(ctx context.Context, name string) (io.ReadCloser, error)
 
+	// Logs looks at the server's logs by other means than the procedure, after they
+	// were truncated; nil where that is not possible.
+	Logs LogWatch
+
 	// Companions are files beside what the procedure covers. Collect finds more,
 	// once the logs are copied; it fails only when its context has ended, and what
 	// it could not get does not fail the backup. See [Inspect].
@@ -48,6 +52,16 @@ type TakeOptions struct {
 	Observe  func(Call)     // every call as it returns; may be nil
 	Progress func(Progress) // may be nil; called from the copying goroutine
 	Now      func() time.Time
+}
+
+// LogWatch looks at an authority's logs on its own machine.
+type LogWatch interface {
+	// Generations lists the closed logs in the log directory, in ascending order.
+	Generations(ctx context.Context) ([]uint32, error)
+
+	// Events returns what the engine has told the machine's own log since a time
+	// about logs that could not be truncated, one sentence each.
+	Events(ctx context.Context, since time.Time) ([]string, error)
 }
 
 // TakeType is the type of backup asked for.
@@ -84,6 +98,9 @@ type TakeResult struct {
 
 	// Skipped names companions that are there and could not be had.
 	Skipped []string
+
+	// Remarks are those of the receipt's truncation.
+	Remarks []string
 
 	// Unchecked says of files in the set what could not be checked, and why.
 	Unchecked []string
@@ -249,6 +266,7 @@ func (t *taker) run(ctx context.Context, parent *parentSet) (res *TakeResult, er
 		rec.Truncation, truncErr = t.truncate(ctx)
 	}
 	endErr := end()
+	res.Remarks = rec.Truncation.Remarks
 	rec.End = backupset.OutcomeOf(endErr)
 	rec.Confirmed = endErr == nil
 	rec.Finished = t.o.Now()

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certadm"
@@ -462,5 +463,52 @@ func TestTakeFailsAnywhere(t *testing.T) {
 	}
 	if res, err := k.take(t.Context(), func(o *TakeOptions) { o.Type = Full }); err != nil || !res.Receipt.Confirmed {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// watch is a log directory that says what the test wants.
+type watch struct {
+	before, after []uint32
+	events        []string
+	err           error
+	asked         int
+}
+
+func (w *watch) Generations(context.Context) ([]uint32, error) {
+	if w.asked++; w.asked == 1 {
+		return w.before, w.err
+	}
+	return w.after, w.err
+}
+
+func (w *watch) Events(context.Context, time.Time) ([]string, error) { return w.events, nil }
+
+// What counts is what is gone from the directory, whatever the server lists.
+func TestTruncationIsReadBack(t *testing.T) {
+	k := newTaking(t)
+	k.issue()
+	w := &watch{before: []uint32{3, 1, 2}, after: []uint32{1, 3}, events: []string{"ESENT 225"}}
+	res, err := k.take(t.Context(), func(o *TakeOptions) { o.Logs = w })
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := res.Receipt.Truncation
+	if len(tr.Before) == 0 || tr.Before[0] != 1 || slices.Contains(tr.After, 1) {
+		t.Fatalf("the test is wrong: %+v", tr)
+	}
+	if !slices.Equal(tr.Removed, backupset.Generations{2}) || !slices.Equal(tr.InDirectory.Before, backupset.Generations{1, 2, 3}) || !slices.Equal(tr.InDirectory.After, backupset.Generations{1, 3}) {
+		t.Errorf("truncation %+v", tr)
+	}
+	if len(res.Remarks) != 2 || !strings.Contains(res.Remarks[0], "logs 00001 are still") || res.Remarks[1] != "ESENT 225" {
+		t.Errorf("remarks %q", res.Remarks)
+	}
+	entry := k.list()[0]
+	if entry.Receipt == nil || len(entry.Receipt.Truncation.Remarks) != 2 {
+		t.Errorf("the receipt has %+v", entry.Receipt)
+	}
+	// A directory that cannot be listed is no failure.
+	res, err = k.take(t.Context(), func(o *TakeOptions) { o.Logs = &watch{err: errors.New("no right")}; o.Type = Full })
+	if err != nil || len(res.Remarks) != 1 || res.Receipt.Truncation.InDirectory != nil {
+		t.Errorf("%v, remarks %q", err, res.Remarks)
 	}
 }

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/certkeep/certkeep/backupset"
 )
@@ -13,6 +14,7 @@ import (
 // times.
 func (t *taker) truncate(ctx context.Context) (tr backupset.Truncation, err error) {
 	tr.Requested = true
+	since, watched := t.o.Now(), t.watch(ctx, &tr, nil)
 	err = t.b.TruncateLogs(ctx)
 	tr.Outcome = backupset.OutcomeOf(err)
 	if err != nil {
@@ -30,16 +32,58 @@ func (t *taker) truncate(ctx context.Context) (tr backupset.Truncation, err erro
 	if tr.After, err = after.LogGenerations(); err != nil {
 		return tr, err
 	}
-	left := map[uint32]bool{}
-	for _, g := range tr.After {
-		left[g] = true
+	tr.Removed = without(tr.Before, tr.After)
+	if watched == nil {
+		return tr, nil
 	}
-	for _, g := range tr.Before {
-		if !left[g] {
-			tr.Removed = append(tr.Removed, g)
+	if left := t.watch(ctx, &tr, watched); left != nil {
+		tr.Removed = without(watched, left)
+		gone := without(tr.Before, tr.After) // as the server has it
+		if stay := without(gone, without(gone, left)); len(stay) > 0 {
+			tr.Remarks = append(tr.Remarks, fmt.Sprintf("logs %v are still in the log directory, though the server lists them no longer", stay))
 		}
 	}
+	events, err := t.o.Logs.Events(ctx, since)
+	if err != nil {
+		events = append(events, "the machine's event log could not be read: "+err.Error())
+	}
+	tr.Remarks = append(tr.Remarks, events[:min(len(events), maxEvents)]...)
 	return tr, nil
+}
+
+// maxEvents bounds what is kept of an engine's events: they say the same.
+const maxEvents = 20
+
+// watch looks into the log directory, before the truncation (then before is nil) or
+// after it. That it cannot be looked into is a remark.
+func (t *taker) watch(ctx context.Context, tr *backupset.Truncation, before backupset.Generations) backupset.Generations {
+	if t.o.Logs == nil {
+		return nil
+	}
+	list, err := t.o.Logs.Generations(ctx)
+	if err != nil {
+		tr.Remarks = append(tr.Remarks, "the log directory could not be listed: "+err.Error())
+		return nil
+	}
+	found := backupset.Generations(slices.Sorted(slices.Values(list)))
+	found = slices.Compact(found)
+	if found == nil {
+		found = backupset.Generations{}
+	}
+	if before != nil {
+		tr.InDirectory = &backupset.BeforeAfter{Before: before, After: found}
+	}
+	return found
+}
+
+// without is what of list is not in other.
+func without(list, other backupset.Generations) (out backupset.Generations) {
+	for _, g := range list {
+		if !slices.Contains(other, g) {
+			out = append(out, g)
+		}
+	}
+	return out
 }
 
 // unusableError says why an incremental backup cannot be.

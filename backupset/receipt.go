@@ -42,6 +42,20 @@ type Truncation struct {
 	Before  Generations `json:"before,omitempty"`
 	After   Generations `json:"after,omitempty"`
 	Removed Generations `json:"removed,omitempty"`
+
+	// InDirectory are the generations that the log directory itself had before and
+	// after, where it could be looked into; Removed then counts what went there.
+	InDirectory *BeforeAfter `json:"in_directory,omitempty"`
+
+	// Remarks say what an operator should know: logs that stayed though the server
+	// no longer lists them, and events of the engine.
+	Remarks []string `json:"remarks,omitempty"`
+}
+
+// BeforeAfter is what a directory held at two times.
+type BeforeAfter struct {
+	Before Generations `json:"before"`
+	After  Generations `json:"after"`
 }
 
 // Outcome is the result of a call, and its error text if it failed.

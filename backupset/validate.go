@@ -240,9 +240,19 @@ func (r *Receipt) Validate() error {
 		return fmt.Errorf("outcome of a truncation that was not requested")
 	case len(r.End.Error) > maxText || len(r.Truncation.Outcome.Error) > maxText:
 		return fmt.Errorf("error text too long")
+	case len(r.Truncation.Remarks) > maxRemarks:
+		return fmt.Errorf("%d remarks, at most %d are taken", len(r.Truncation.Remarks), maxRemarks)
+	}
+	for _, s := range r.Truncation.Remarks {
+		if len(s) > maxText {
+			return fmt.Errorf("remark too long")
+		}
 	}
 	return errFirst(ValidateID(r.SetID), checkTime("finished", r.Finished), validateCalls(r.Calls))
 }
+
+// maxRemarks bounds the remarks of a receipt.
+const maxRemarks = 100
 
 func checkTime(what string, t time.Time) error {
 	if y := t.UTC().Year(); t.IsZero() || y < 1601 || y > 9999 {

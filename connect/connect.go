@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
+	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/certsrv/account"
@@ -56,6 +53,8 @@ type Connection struct {
 	started bool
 
 	servedAt string // of a ca:DIR that another process serves
+
+	besides backup.TakeOptions // see TakeOptions
 }
 
 // closeTimeout bounds how long Close waits for calls under way.
@@ -122,6 +121,7 @@ func openDir(ctx context.Context, a Address, o Options) (*Connection, error) {
 		c.started = true
 	}
 	c.svc = c.server.Service(account.LocalUser())
+	c.besides = c.ofDir()
 	return c, nil
 }
 
@@ -158,27 +158,6 @@ func (c *Connection) Identity(ctx context.Context) (certadm.Identity, error) {
 		return certadm.Identity{}, fmt.Errorf("%s: cannot tell which authority it is", c.Address)
 	}
 	return id.Identity(ctx)
-}
-
-// OpenDynamic opens a file of the server's dynamic file list for reading, by the
-// name in that list and by no other: the list never names keys or accounts.
-func (c *Connection) OpenDynamic(ctx context.Context, name string) (io.ReadCloser, error) {
-	names, err := certadm.Dynamic(ctx, c.svc)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Contains(names, name) {
-		return nil, fmt.Errorf("%s: not in the list of dynamic files", name)
-	}
-	path, err := c.server.LocalPath(name)
-	if err != nil {
-		return nil, err
-	}
-	relative, err := filepath.Rel(c.server.Dir(), path)
-	if err != nil {
-		return nil, err
-	}
-	return os.OpenInRoot(c.server.Dir(), relative) // no link leads out of the directory
 }
 
 // LocalPath is the file on this machine that a UNC name of the authority's

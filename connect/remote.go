@@ -3,11 +3,9 @@ package connect
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/backupset"
-	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/csra"
 )
@@ -50,7 +48,9 @@ func openRemote(ctx context.Context, a Address, o Options) (*Connection, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Connection{Address: a, svc: client}, nil
+	c := &Connection{Address: a, svc: client}
+	c.besides = backup.TakeOptions{Collect: c.inspect, CAPolicy: backupset.NotAttempted, Templates: backupset.NotAttempted}
+	return c, nil
 }
 
 func dial(ctx context.Context, a Address, o Options, cred csra.Credentials) (*csra.Client, error) {
@@ -82,45 +82,9 @@ func openServed(ctx context.Context, a Address, o Options, served *certsrv.Serve
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", served, err)
 	}
-	return &Connection{Address: a, svc: client, server: server, servedAt: served.Address}, nil
-}
-
-// What a backup needs besides the procedure depends on where the server is. In
-// a directory of this machine the dynamic files can be copied; across the network
-// they can only be named, and the server is asked for what is in the most
-// important of them.
-
-// DynamicOpener is OpenDynamic where the server's files can be reached, else nil.
-func (c *Connection) DynamicOpener() func(ctx context.Context, name string) (io.ReadCloser, error) {
-	if c.server == nil {
-		return nil
-	}
-	return c.OpenDynamic
-}
-
-// Collector asks a server across the network for certificates, CRLs and the list
-// of templates; nil where the dynamic files have them, or nothing can be asked.
-func (c *Connection) Collector() func(context.Context) (backup.Collected, error) {
-	in, ok := c.svc.(certadm.Inspector)
-	if c.server != nil || !ok {
-		return nil
-	}
-	return func(ctx context.Context) (backup.Collected, error) {
-		name := ""
-		if id, err := c.Identity(ctx); err == nil {
-			name = id.SanitizedName
-		}
-		return backup.Inspect(ctx, in, name)
-	}
-}
-
-// Elsewhere is what a set says of parts that only AD CS has: the embedded
-// authority has none, and on another machine nobody looked.
-func (c *Connection) Elsewhere() backupset.Presence {
-	if c.server == nil {
-		return backupset.NotAttempted
-	}
-	return backupset.Absent
+	c := &Connection{Address: a, svc: client, server: server, servedAt: served.Address}
+	c.besides = c.ofDir()
+	return c, nil
 }
 
 // ServedAt is the address at which a ca:DIR is being served by another process,

@@ -98,13 +98,13 @@ func TestOpenRemote(t *testing.T) {
 	if id, err := c.Identity(t.Context()); err != nil || id.Name != "Example CA" || id.Host != "srv01" || id.Engine != "sqlite" || len(id.Certificate) == 0 {
 		t.Errorf("%+v, %v", id, err)
 	}
-	if c.Server() != nil || c.ServedAt() != "" || c.DynamicOpener() != nil || c.Elsewhere() != backupset.NotAttempted {
+	if c.Server() != nil || c.ServedAt() != "" || c.TakeOptions().OpenDynamic != nil || c.TakeOptions().Templates != backupset.NotAttempted {
 		t.Error("it is taken for a directory")
 	}
 	if _, err := c.Target(); err == nil {
 		t.Error("it was taken for a restore's target")
 	}
-	got, err := c.Collector()(t.Context())
+	got, err := c.TakeOptions().Collect(t.Context())
 	if err != nil || len(got.Companions) != 3 || len(got.Skipped) > 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -127,7 +127,7 @@ func TestOpenServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.ServedAt() != at.String() || c.Server() != nil || c.Collector() != nil || c.Elsewhere() != backupset.Absent {
+	if c.ServedAt() != at.String() || c.Server() != nil || c.TakeOptions().Collect != nil || c.TakeOptions().Templates != backupset.Absent {
 		t.Errorf("served at %q", c.ServedAt())
 	}
 	if _, err := c.Target(); err == nil {
@@ -145,7 +145,7 @@ func TestOpenServed(t *testing.T) {
 		t.Fatalf("%q, %v", names, err)
 	}
 	for _, name := range names {
-		f, err := c.DynamicOpener()(t.Context(), name)
+		f, err := c.TakeOptions().OpenDynamic(t.Context(), name)
 		if err != nil {
 			t.Error(err)
 			continue

@@ -84,12 +84,10 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions) 
 		}
 		m := c.progress()
 		defer m.Close()
-		res, err = backup.Take(ctx, backup.TakeOptions{
-			Service: conn.Service(), Store: store, Name: name, Force: o.force, Type: kind, KeepLog: o.keepLog,
-			OpenDynamic: conn.DynamicOpener(), Collect: conn.Collector(), CAPolicy: conn.Elsewhere(), Templates: conn.Elsewhere(),
-			Tool: backup.ToolName(versionOf().Version), Observe: o.observer(c),
-			Progress: m.job,
-		})
+		take := conn.TakeOptions()
+		take.Store, take.Name, take.Force, take.Type, take.KeepLog = store, name, o.force, kind, o.keepLog
+		take.Tool, take.Observe, take.Progress = backup.ToolName(versionOf().Version), o.observer(c), m.job
+		res, err = backup.Take(ctx, take)
 		return err
 	})
 	switch {
@@ -204,6 +202,7 @@ type backupResult struct {
 	Companions      []string `json:"companions,omitempty"`
 	Skipped         []string `json:"skipped,omitempty"`   // what could not be copied, with the reason
 	Unchecked       []string `json:"unchecked,omitempty"` // what was copied and could not be checked, with the reason
+	Remarks         []string `json:"remarks,omitempty"`   // of the truncation
 
 	Completeness *backupset.Completeness `json:"completeness,omitempty"`
 	DryRun       bool                    `json:"dry_run,omitempty"`
@@ -237,7 +236,7 @@ func newBackupResult(res *backup.TakeResult, dir string) *backupResult {
 		r.Companions = append(r.Companions, f.Name)
 	}
 	r.Skipped = append(r.Skipped, res.Skipped...)
-	r.Unchecked = res.Unchecked
+	r.Unchecked, r.Remarks = res.Unchecked, res.Remarks
 	return r
 }
 
@@ -288,7 +287,7 @@ func (r *backupResult) human(w io.Writer) error {
 	}
 	return fields(w, "authority", r.Authority, "type", kind, "set", r.Set, "folder", r.Folder,
 		"database", database, "logs", logsText(m), "dynamic files", strings.Join(r.DynamicFiles, ", "), "companions", strings.Join(r.Companions, ", "),
-		"truncated", truncatedText(r.res.Receipt), "stored", size(r.Bytes)+" in "+took(r.res.Duration),
+		"truncated", truncatedText(r.res.Receipt), "remarks", strings.Join(r.Remarks, "; "), "stored", size(r.Bytes)+" in "+took(r.res.Duration),
 		"not in it", strings.Join(missing, ", "))
 }
 

@@ -66,10 +66,9 @@ func (s *story) take(ctx context.Context, name string, kind backupset.Type) (set
 	if conn.ServedAt() == "" {
 		return set, errors.New("the authority was opened in this process: it does not run in the other one")
 	}
-	res, err := backup.Take(ctx, backup.TakeOptions{
-		Service: conn.Service(), Store: folder.Root(s.path(backupsDir), folder.Options{}), Name: name, Type: backup.TakeType(kind),
-		OpenDynamic: conn.DynamicOpener(), Collect: conn.Collector(), CAPolicy: conn.Elsewhere(), Templates: conn.Elsewhere(), Tool: s.o.Tool,
-	})
+	take := conn.TakeOptions()
+	take.Store, take.Name, take.Type, take.Tool = folder.Root(s.path(backupsDir), folder.Options{}), name, backup.TakeType(kind), s.o.Tool
+	res, err := backup.Take(ctx, take)
 	if err != nil {
 		return set, err
 	}
