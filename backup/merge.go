@@ -67,7 +67,7 @@ func Merge(ctx context.Context, o MergeOptions) (rep *MergeReport, err error) {
 	for _, e := range chain {
 		rep.Sets = append(rep.Sets, setLabel(e))
 	}
-	r, err := RecoverOptions{Source: o.Source, Until: o.Until, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Scratch: o.Scratch, Progress: o.Progress}.recover(ctx, chain)
+	r, err := RecoverOptions{Source: o.Source, Until: o.Until, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Scratch: o.Scratch, Progress: o.Progress, unreplayed: true}.recover(ctx, chain)
 	if err != nil {
 		return rep, err
 	}
@@ -78,16 +78,11 @@ func Merge(ctx context.Context, o MergeOptions) (rep *MergeReport, err error) {
 		return rep, &TargetError{Asked: o.Until, Earliest: r.copyEnd, EarliestClosed: end.Closed, Latest: r.Latest.Generation, LatestClosed: r.Latest.Closed}
 	}
 	rep.Findings = append(rep.Findings, r.Materialized.Findings...)
-	p, err := r.prove(ctx, nil)
-	if err != nil {
+	if r.DB == nil {
+		rep.Proven, rep.NotProven = r.unread()
+	} else if err := rep.prove(ctx, r); err != nil {
 		return rep, err
 	}
-	rep.Findings = append(rep.Findings, p.report.Findings...)
-	if p.report.Damaged() {
-		return rep, &DamageError{p.report.Findings}
-	}
-	rep.Database = r.databaseReport(p)
-	rep.Proven, rep.NotProven = r.proven(p), r.notProven(p)
 	rep.Manifest = r.mergedManifest(started, o.Tool)
 	if o.PlanOnly {
 		return rep, nil
@@ -103,6 +98,21 @@ func Merge(ctx context.Context, o MergeOptions) (rep *MergeReport, err error) {
 	}
 	rep.Manifest.End = time.Now()
 	return rep, w.Commit(ctx, rep.Manifest)
+}
+
+// prove looks into a database that could be recovered.
+func (rep *MergeReport) prove(ctx context.Context, r *Recovery) error {
+	p, err := r.prove(ctx, nil)
+	if err != nil {
+		return err
+	}
+	rep.Findings = append(rep.Findings, p.report.Findings...)
+	if p.report.Damaged() {
+		return &DamageError{p.report.Findings}
+	}
+	rep.Database = r.databaseReport(p)
+	rep.Proven, rep.NotProven = r.proven(p), r.notProven(p)
+	return nil
 }
 
 // mergedManifest is the manifest of the new set, without its files.

@@ -328,3 +328,32 @@ func TestRestoreADCSRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A chain of AD CS becomes one folder for certutil -restoreDB.
+func TestMergeADCS(t *testing.T) {
+	ca := cadbtest.New(t, caName)
+	dir, to := adcsChain(t, ca), t.TempDir()
+	rep, err := backup.Merge(t.Context(), backup.MergeOptions{Source: source(dir, "inc"), To: folder.Root(to, folder.Options{}), Name: "merged", Scratch: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(to, "merged", dataBase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if d := cmp.Diff([]string{"Corp CA.edb", "certbkxp.dat", "edb00005.log", "edb00006.log", "edb00007.log", "edb00008.log"}, names); d != "" {
+		t.Error(d)
+	}
+	if m := rep.Manifest; m.FirstGeneration != 5 || m.LastGeneration != 8 || m.EarliestTarget != 6 || m.Engine != "ese" || rep.Database != nil || len(rep.NotProven) == 0 {
+		t.Errorf("%+v", m)
+	}
+	// It is a set like any other.
+	v, err := backup.Verify(t.Context(), backup.VerifyOptions{Source: source(to, "merged"), Level: backup.LevelSealed})
+	if err != nil || !v.OK {
+		t.Errorf("%v, %+v", err, v)
+	}
+}

@@ -32,18 +32,23 @@ func (j *restoreJob) verifyUnread() error {
 			"That the set is of this authority: it has the authority's name, and no CA certificate that says so."})
 	}
 	j.noteFindings()
-	logs := j.rec.Logs
-	if full.Synthesized {
-		j.rep.NotProven = append(j.rep.NotProven, Statement{"files", "That the files are as they were taken: the set has no manifest with their digests."})
-	} else {
-		j.rep.Proven = append(j.rep.Proven, Statement{"files", fmt.Sprintf("The database and %s (%s) are whole: %s.", count(len(logs), "log"),
-			generations(logs[0].Generation, logs[len(logs)-1].Generation), j.rec.wholeBy())})
-	}
-	j.rep.Proven = append(j.rep.Proven,
-		Statement{"chain", fmt.Sprintf("The logs follow each other without a gap, of one stream (signature %.16s…).", j.rec.Target.Signature)})
-	j.rep.NotProven = append(j.rep.NotProven, Statement{"recovery",
-		"That the database recovers: its logs are replayed by the service alone, as it starts."})
+	proven, notProven := j.rec.unread()
+	j.rep.Proven, j.rep.NotProven = append(j.rep.Proven, proven...), append(j.rep.NotProven, notProven...)
 	return nil
+}
+
+// unread says what is proven of a database that only the service itself recovers.
+func (r *Recovery) unread() (proven, notProven []Statement) {
+	logs := r.Logs
+	if r.Chain.Full().Manifest.Synthesized {
+		notProven = append(notProven, Statement{"files", "That the files are as they were taken: the set has no manifest with their digests."})
+	} else {
+		proven = append(proven, Statement{"files", fmt.Sprintf("The database and %s (%s) are whole: %s.", count(len(logs), "log"),
+			generations(logs[0].Generation, logs[len(logs)-1].Generation), r.wholeBy())})
+	}
+	proven = append(proven, Statement{"chain", fmt.Sprintf("The logs follow each other without a gap, of one stream (signature %.16s…).", r.Target.Signature)})
+	notProven = append(notProven, Statement{"recovery", "That the database recovers: its logs are replayed by the service alone, as it starts."})
+	return proven, notProven
 }
 
 // ownCertificate reports whether the target's certificate is among the set's files.
