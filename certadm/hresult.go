@@ -13,6 +13,10 @@ const (
 	EFail                 HRESULT = 0x80004005 // E_FAIL
 	EUnexpected           HRESULT = 0x8000FFFF // E_UNEXPECTED, a call out of sequence
 	ErrorFileNotFound     HRESULT = 0x80070002 // ERROR_FILE_NOT_FOUND
+	ErrorModNotFound      HRESULT = 0x8007007E // ERROR_MOD_NOT_FOUND: no such library
+	ErrorProcNotFound     HRESULT = 0x8007007F // ERROR_PROC_NOT_FOUND: no such function in it
+	ErrorNotAllAssigned   HRESULT = 0x80070514 // ERROR_NOT_ALL_ASSIGNED, of privileges
+	ErrorPrivilegeNotHeld HRESULT = 0x80070522 // ERROR_PRIVILEGE_NOT_HELD
 	EAccessDenied         HRESULT = 0x80070005 // E_ACCESSDENIED
 	EHandle               HRESULT = 0x80070006 // E_HANDLE
 	EOutOfMemory          HRESULT = 0x8007000E // E_OUTOFMEMORY

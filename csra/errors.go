@@ -114,24 +114,16 @@ func hint(op string, code certadm.HRESULT) string {
 	switch code {
 	case certadm.EAccessDenied:
 		return deniedHint(op)
-	case certadm.HrMissingFullBackup:
-		return "take a full backup first"
-	case certadm.HrInvalidBackup:
-		return "circular logging keeps no logs for an incremental backup: take a full backup, or turn circular logging off"
-	case certadm.HrBackupInProgress:
-		return "another backup of this authority is running: try again when it has ended"
 	case certadm.EInvalidArg:
 		if op == fnPrepare || op == fnOnline || op == fnControl {
 			return "if the server wants its authority's name, give the CA's common name: adcs://HOST/CA NAME"
 		}
-	case certadm.ErrorServiceNotActive:
-		return "start Certificate Services there (net start CertSvc)"
 	case certadm.RPCServerUnavailable:
 		return "the connection is lost: connect anew and start over; the server ends the session, and truncates nothing"
 	case certadm.RPCServerTooBusy:
 		return "the server is at its limit of connections or logons: try again later"
 	}
-	return ""
+	return certadm.HintFor(code)
 }
 
 func deniedHint(op string) string {

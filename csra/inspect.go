@@ -3,8 +3,6 @@ package csra
 import (
 	"context"
 	"errors"
-	"path"
-	"strings"
 
 	"github.com/certkeep/certkeep/certadm"
 )
@@ -88,7 +86,7 @@ func (c *Client) identity(ctx context.Context) (id certadm.Identity, err error) 
 	if err = optional(err); err != nil {
 		return id, err
 	}
-	id.Engine = engineOf(l)
+	id.Engine = certadm.EngineOf(l)
 	return id, nil
 }
 
@@ -99,17 +97,4 @@ func optional(err error) error {
 		return nil
 	}
 	return err
-}
-
-// engineOf tells the database engine by the database's name: AD CS has ESE's
-// .edb, the embedded authority SQLite's .db.
-func engineOf(l certadm.FileList) string {
-	name, _ := l.Find(certadm.FileDatabase)
-	switch strings.ToLower(path.Ext(certadm.BaseName(name))) {
-	case "":
-		return ""
-	case ".edb":
-		return "ese"
-	}
-	return "sqlite"
 }

@@ -1,0 +1,5 @@
+package certdll
+
+import "syscall"
+
+func threadID() int { return syscall.Gettid() }
