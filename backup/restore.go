@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -233,7 +232,7 @@ func (j *restoreJob) prepare(ctx context.Context) (err error) {
 	if j.saved, err = j.rec.Locations.RestoreMap(); err != nil {
 		return damage(cadb.CodeFormat, setLabel(chain.Full())+"/"+backupset.RoleLocations.Dir()+"/"+backupset.LocationsName, "", "%v", err)
 	}
-	if err := j.spellAsSaved(); err != nil {
+	if err := j.spellAsSaved(ctx); err != nil {
 		return err
 	}
 	j.runs = j.rec.runs()
@@ -254,21 +253,18 @@ func (j *restoreJob) online(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// spellAsSaved lets the restore map say the same name twice where a place of the
-// target's is the one that the set was taken of.
-func (j *restoreJob) spellAsSaved() error {
-	for _, p := range []struct {
-		saved string
-		place *string
-	}{{j.saved.Database, &j.places.Database}, {j.saved.LogDir, &j.places.LogDir}, {j.saved.CheckpointDir, &j.places.CheckpointDir}} {
-		here, err := j.o.Target.LocalPath(*p.place)
-		if err != nil {
-			return fmt.Errorf("the target's locations: %w", err)
-		}
-		// A saved name that leads nowhere here is of another machine.
-		if was, err := j.o.Target.LocalPath(p.saved); err == nil && strings.EqualFold(filepath.Clean(was), filepath.Clean(here)) {
-			*p.place = p.saved
-		}
+// spellAsSaved asks for the target's places once more, by the names of the set.
+func (j *restoreJob) spellAsSaved(ctx context.Context) error {
+	speller, ok := j.o.Target.(Speller)
+	if !ok {
+		return nil
+	}
+	list, err := speller.LocationsLike(ctx, j.saved)
+	if err != nil {
+		return err
+	}
+	if j.places, err = list.RestoreMap(); err != nil {
+		return fmt.Errorf("the target's locations: %w", err)
 	}
 	return nil
 }

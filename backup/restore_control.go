@@ -2,11 +2,13 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
 )
 
@@ -35,10 +37,16 @@ func (j *restoreJob) takeOffline(ctx context.Context) error {
 // that its database lacks.
 func (j *restoreJob) start(ctx context.Context) error {
 	if j.rep.Gap.Closed() {
+		// An authority that stays silent is better than one that does not run.
 		if err := j.control.Release(ctx); err != nil {
-			return fmt.Errorf("letting the authority publish again: %w", err)
+			if ctx.Err() != nil {
+				return err
+			}
+			j.rep.Findings = append(j.rep.Findings, cadb.Finding{Severity: cadb.Warning, Code: cadb.CodeNotComplete, File: "registry",
+				Message: fmt.Sprintf("letting the authority publish again: %v", err)})
+		} else {
+			j.rep.Withheld = nil
 		}
-		j.rep.Withheld = nil
 	}
 	if err := j.control.StartService(ctx); err != nil {
 		return err
@@ -58,7 +66,11 @@ func (j *restoreJob) next() {
 		if g.Blind {
 			j.rep.Next = append(j.rep.Next, fmt.Sprintf("compare the revoked certificates (certutil -view -restrict Disposition=%d -out SerialNumber,Request.RevokedWhen) with the newest CRL that was published", int(schema.Revoked)))
 		}
-		j.rep.Next = append(j.rep.Next, "only then let the authority publish and issue again: "+strings.Join(j.rep.Withheld.Undo, "; "))
+		when := "when you have looked at what the gap lists"
+		if len(j.rep.Next) > 0 {
+			when = "only then"
+		}
+		j.rep.Next = append(j.rep.Next, when+" let the authority publish and issue again: "+strings.Join(j.rep.Withheld.Undo, "; "))
 	}
 	j.rep.Next = append(j.rep.Next, "take a full backup: sets from before the restore cannot be continued")
 	if j.rep.Displaced.Dir != "" {
@@ -72,12 +84,47 @@ func (j *restoreJob) wayBack(d Displaced, w *Withheld) []string {
 	if d.Dir != "" {
 		back = append(back,
 			fmt.Sprintf("move what is now in the place of the database (%s) and in the log directory (%s) elsewhere", j.local(j.places.Database), j.local(j.places.LogDir)),
-			"move the files in "+d.Dir+" back to where they were")
+			"move back what was set aside, each file into the directory that its own is named after: "+asideText(d))
 	}
 	if w != nil {
 		back = append(back, w.Undo...)
 	}
 	return append(back, "start the service: net start certsvc")
+}
+
+// follows checks that a log of the target's own goes on where the last log of the
+// sets ends.
+func (s *restoreSteps) follows(path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := s.rec.Engine.ReadLog(f)
+	if err != nil {
+		return err
+	}
+	return s.rec.Engine.CheckChain([]cadb.LogInfo{s.rec.Logs[len(s.rec.Logs)-1].LogInfo, info})
+}
+
+// asideText names what was set aside.
+func asideText(d Displaced) string {
+	const most = 20
+	var paths []string
+	for i, f := range d.Files {
+		if i == most {
+			paths = append(paths, fmt.Sprintf("and %d more", len(d.Files)-most))
+			break
+		}
+		if filepath.Base(f) == f {
+			f = filepath.Join(d.Dir, f)
+		}
+		paths = append(paths, f)
+	}
+	if len(paths) == 0 {
+		return d.Dir
+	}
+	return strings.Join(paths, ", ")
 }
 
 // local is a name of the target's as a person finds it.
@@ -95,9 +142,18 @@ func (s *restoreSteps) copyNewer(ctx context.Context) error {
 	if !ok || s.control == nil || s.rec.Engine.Replays() || !s.replaysNewer() || s.rep.Displaced.Dir == "" {
 		return nil
 	}
-	paths, err := keeper.NewerLogs(s.rep.Displaced, s.rec.Target.Generation)
+	paths, stopped, err := keeper.NewerLogs(ctx, s.rep.Displaced, s.rec.Target.Generation)
+	if err == nil && len(paths) > 0 {
+		if ferr := s.follows(paths[0]); ferr != nil {
+			paths, stopped = nil, fmt.Sprintf("%s: %v", paths[0], ferr)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("logs after generation %s: %w", generation(s.rec.Target.Generation), err)
+	}
+	if stopped != "" {
+		s.rep.Findings = append(s.rep.Findings, cadb.Finding{Severity: cadb.Warning, Code: cadb.CodeChain, File: s.rep.Displaced.Dir,
+			Message: "not all newer logs are replayed: " + stopped})
 	}
 	for _, path := range paths {
 		dst, err := s.o.Target.LocalPath(strings.TrimSuffix(s.places.LogDir, `\`) + `\` + filepath.Base(path))

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -13,10 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/cadbtest"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/folder"
@@ -53,15 +55,22 @@ func (c controlled) StartService(context.Context) error {
 	return err
 }
 
-func (c controlled) NewerLogs(d backup.Displaced, after uint32) ([]string, error) {
-	var paths []string
+func (c controlled) NewerLogs(_ context.Context, d backup.Displaced, after uint32) (paths []string, stopped string, err error) {
 	for _, name := range d.Files {
 		if g, ok := certadm.ParseLogGeneration(name); ok && g > after || name == "edb.log" {
 			paths = append(paths, filepath.Join(d.Dir, name))
 		}
 	}
 	slices.Sort(paths)
-	return paths, c.call("NewerLogs %d", after)
+	slices.SortStableFunc(paths, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // edb.log last
+	return paths, "", c.call("NewerLogs %d", after)
+}
+
+// LocationsLike keeps the saved name of the log directory.
+func (c controlled) LocationsLike(ctx context.Context, saved certadm.RestoreMap) (certadm.FileList, error) {
+	l, err := c.Locations(ctx)
+	c.saved = saved
+	return l, err
 }
 
 func TestRestoreControlled(t *testing.T) {
@@ -76,8 +85,11 @@ func TestRestoreControlled(t *testing.T) {
 		register(g[0][0], g[0][1], 1), "RegisterComplete true",
 		register(g[1][0], g[1][1], 0), "RegisterComplete true",
 		register(g[2][0], g[2][1], 0), "RegisterComplete true", "End", "Release", "StartService"}
-	if d := cmp.Diff(want, target.calls); d != "" {
+	if d := gocmp.Diff(want, target.calls); d != "" {
 		t.Errorf("calls: %s", d)
+	}
+	if target.saved.LogDir != share+`\log` {
+		t.Errorf("asked for places like %+v", target.saved)
 	}
 	if rep.Withheld != nil || len(rep.WayBack) > 0 {
 		t.Errorf("withheld %+v, way back %q", rep.Withheld, rep.WayBack)
@@ -154,7 +166,7 @@ func TestRestoreControlledPlan(t *testing.T) {
 // aside.
 func TestRestoreControlledFails(t *testing.T) {
 	s, _ := standardChain(t)
-	for _, call := range []string{"Withhold", "StopService", "SetAside", "Register", "End", "Release", "StartService"} {
+	for _, call := range []string{"Withhold", "StopService", "SetAside", "Register", "End", "StartService"} {
 		t.Run(call, func(t *testing.T) {
 			_, dir := standardChain(t)
 			target := newControlled(t, s.ca.Cert.Raw)
@@ -172,7 +184,7 @@ func TestRestoreControlledFails(t *testing.T) {
 			if strings.Contains(back, "reg import again.reg") == (call == "StartService") || !strings.Contains(re.Hint(), "way back") {
 				t.Errorf("the way back: %s\nhint: %s", back, re.Hint())
 			}
-			aside := slices.Contains([]string{"Register", "End", "Release", "StartService"}, call)
+			aside := slices.Contains([]string{"Register", "End", "StartService"}, call)
 			if strings.Contains(back, filepath.Join(target.dir, "aside")) != aside {
 				t.Errorf("the way back: %s", back)
 			}
@@ -183,6 +195,20 @@ func TestRestoreControlledFails(t *testing.T) {
 				t.Errorf("calls %q", target.calls)
 			}
 		})
+	}
+}
+
+// An authority that stays silent is better than one that does not run.
+func TestRestoreControlledNotReleased(t *testing.T) {
+	s, dir := standardChain(t)
+	target := newControlled(t, s.ca.Cert.Raw)
+	target.fail["Release"] = errors.New("changed by somebody")
+	rep, err := backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target))
+	if err != nil || !target.online || rep.Withheld == nil {
+		t.Errorf("%v, online %v, withheld %+v", err, target.online, rep.Withheld)
+	}
+	if !slices.ContainsFunc(rep.Findings, func(f cadb.Finding) bool { return strings.Contains(f.Message, "changed by somebody") }) {
+		t.Errorf("findings %v", rep.Findings)
 	}
 }
 
@@ -208,8 +234,11 @@ func eseTarget(t *testing.T, ca *cadbtest.Authority) controlled {
 	target := newControlled(t, ca.Cert.Raw)
 	target.id.Engine = "ese"
 	target.logName = "edb%05X.log"
-	for _, name := range []string{"edb00008.log", "edb00009.log", "edb.log", "edb.chk"} {
-		if err := os.WriteFile(filepath.Join(target.dir, "log", name), []byte("newer "+name), 0o600); err != nil {
+	svc := &adcs{signature: 1}
+	for name, g := range map[string]uint32{"edb00008.log": 8, "edb00009.log": 9, "edb.log": 10, "edb.chk": 0} {
+		log := make([]byte, 8192)
+		(&adcsBackup{adcs: svc}).log(log, g)
+		if err := os.WriteFile(filepath.Join(target.dir, "log", name), log, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -240,13 +269,13 @@ func TestRestoreADCS(t *testing.T) {
 	}
 	want := []string{"Withhold", "StopService", "RestorePrepare", "RecordGap", "SetAside", "NewerLogs 8",
 		register(5, 6, 1), "RegisterComplete true", register(7, 8, 0), "RegisterComplete true", "End", "StartService"}
-	if d := cmp.Diff(want, target.calls); d != "" {
+	if d := gocmp.Diff(want, target.calls); d != "" {
 		t.Errorf("calls: %s", d)
 	}
-	if d := cmp.Diff([]string{"edb.log", "edb00005.log", "edb00006.log", "edb00007.log", "edb00008.log", "edb00009.log"}, logsOf(t, target)); d != "" {
+	if d := gocmp.Diff([]string{"edb.log", "edb00005.log", "edb00006.log", "edb00007.log", "edb00008.log", "edb00009.log"}, logsOf(t, target)); d != "" {
 		t.Errorf("logs: %s", d)
 	}
-	if d := cmp.Diff([]string{"edb.log", "edb00009.log"}, rep.NewerLogs); d != "" {
+	if d := gocmp.Diff([]string{"edb00009.log", "edb.log"}, rep.NewerLogs); d != "" {
 		t.Errorf("newer logs: %s", d)
 	}
 	// Only what the set's own CRL does not have is missing, and nobody can tell
@@ -281,10 +310,21 @@ func TestRestoreADCSLogs(t *testing.T) {
 			if _, err := backup.Restore(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(tt.want, logsOf(t, target)); d != "" {
+			if d := gocmp.Diff(tt.want, logsOf(t, target)); d != "" {
 				t.Error(d)
 			}
 		})
+	}
+	// Logs that do not go on where the sets end are left where they are.
+	foreign := eseTarget(t, ca)
+	log := make([]byte, 8192)
+	(&adcsBackup{adcs: &adcs{signature: 2}}).log(log, 9)
+	if err := os.WriteFile(filepath.Join(foreign.dir, "log", "edb00009.log"), log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := backup.Restore(t.Context(), restoreOptions(t, adcsChain(t, ca), "inc", foreign))
+	if err != nil || len(rep.NewerLogs) > 0 || !slices.ContainsFunc(rep.Findings, func(f cadb.Finding) bool { return f.Code == cadb.CodeChain && f.Severity == cadb.Warning }) {
+		t.Errorf("%v, newer %q, findings %v", err, rep.NewerLogs, rep.Findings)
 	}
 	// Less than the full set's own logs would leave the copy inconsistent.
 	target := eseTarget(t, ca)
@@ -345,7 +385,7 @@ func TestMergeADCS(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if d := cmp.Diff([]string{"Corp CA.edb", "certbkxp.dat", "edb00005.log", "edb00006.log", "edb00007.log", "edb00008.log"}, names); d != "" {
+	if d := gocmp.Diff([]string{"Corp CA.edb", "certbkxp.dat", "edb00005.log", "edb00006.log", "edb00007.log", "edb00008.log"}, names); d != "" {
 		t.Error(d)
 	}
 	if m := rep.Manifest; m.FirstGeneration != 5 || m.LastGeneration != 8 || m.EarliestTarget != 6 || m.Engine != "ese" || rep.Database != nil || len(rep.NotProven) == 0 {

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/internal/durable"
 )
 
 // Source says which sets a job works on.
@@ -50,5 +51,5 @@ func scratch(parent string) (dir string, remove func(*error), err error) {
 	if dir, err = os.MkdirTemp(parent, "certkeep-scratch-"); err != nil {
 		return "", nil, err
 	}
-	return dir, func(errp *error) { *errp = errors.Join(*errp, os.RemoveAll(dir)) }, nil
+	return dir, func(errp *error) { *errp = errors.Join(*errp, durable.OS.RemoveAll(dir)) }, nil
 }

@@ -75,7 +75,16 @@ type Withheld struct {
 // LogKeeper is implemented by a Target whose engine goes on, as it recovers, into
 // logs that follow those of the sets.
 type LogKeeper interface {
-	// NewerLogs returns the paths of the logs in d that follow a generation, in
-	// their order, the open one last; what does not follow is left out.
-	NewerLogs(d Displaced, after uint32) ([]string, error)
+	// NewerLogs returns the paths of the logs in d that come after a generation
+	// and follow each other, in their order, the open one last. stopped says why
+	// there are no more of them, if there are more files.
+	NewerLogs(ctx context.Context, d Displaced, after uint32) (paths []string, stopped string, err error)
+}
+
+// Speller is implemented by a Target that has more than one name for a place, or
+// that lets its operator say where a saved place is to be now.
+type Speller interface {
+	// LocationsLike is Locations, where a saved name that leads to the same place
+	// is kept as it is, so that the restore map says one name twice.
+	LocationsLike(ctx context.Context, saved certadm.RestoreMap) (certadm.FileList, error)
 }

@@ -33,6 +33,7 @@ type fakeTarget struct {
 
 	setAsideNothing bool
 	logName         string // "": SQLite's
+	saved           certadm.RestoreMap
 }
 
 func newTarget(tb testing.TB, cert []byte) *fakeTarget {

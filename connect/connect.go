@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/certkeep/certkeep/adcs"
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv"
@@ -27,8 +28,12 @@ type Options struct {
 	// Stage hears how each stage of connecting to adcs:// ended; may be nil.
 	Stage func(Stage, error)
 
-	// Stopped opens a ca:DIR without starting it: for a restore.
+	// Stopped is for a restore: it opens a ca:DIR without starting it, and local:
+	// only if this machine has an authority.
 	Stopped bool
+
+	// Map says, for local:, where places of a saved restore map are to be now.
+	Map []adcs.Mapping
 
 	// InProcess opens a ca:DIR only if it can be started in this process: for
 	// what no protocol carries, such as issuing. One that is being served is
@@ -40,10 +45,6 @@ type Options struct {
 	Logger  *slog.Logger
 }
 
-// ErrNotInThisVersion is the answer to an address that is well formed, and that
-// only a later version can open.
-var ErrNotInThisVersion = errors.New("not in this version")
-
 // Connection is an open SERVER.
 type Connection struct {
 	Address Address
@@ -53,6 +54,8 @@ type Connection struct {
 	started bool
 
 	servedAt string // of a ca:DIR that another process serves
+
+	host *adcs.Host // of local:, if this machine has an authority
 
 	besides backup.TakeOptions // see TakeOptions
 }
@@ -87,7 +90,7 @@ func (a Address) Open(ctx context.Context, o Options) (*Connection, error) {
 	case ADCS:
 		return openRemote(ctx, a, o)
 	case DLL, Local:
-		return nil, fmt.Errorf("%s: Certadm.dll is %w", a, ErrNotInThisVersion)
+		return openLibrary(ctx, a, o)
 	}
 	return nil, fmt.Errorf("%s: unknown scheme", a)
 }
@@ -160,7 +163,7 @@ func (c *Connection) Identity(ctx context.Context) (certadm.Identity, error) {
 	return id.Identity(ctx)
 }
 
-// LocalPath is the file on this machine that a UNC name of the authority's
+// LocalPath is the file on this machine that a UNC name of an embedded authority
 // stands for.
 func (c *Connection) LocalPath(unc string) (string, error) { return c.server.LocalPath(unc) }
 

@@ -76,11 +76,6 @@ func TestOpen(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	ctx := context.Background()
-	for _, server := range []string{"dll://srv01", "local:"} {
-		if _, err := Open(ctx, server, Options{}); !errors.Is(err, ErrNotInThisVersion) {
-			t.Errorf("%s: %v", server, err)
-		}
-	}
 	if _, err := Open(ctx, "pki", Options{}); err == nil {
 		t.Error("an address without a scheme was opened")
 	}

@@ -14,6 +14,9 @@ import (
 // Target is the authority as [backup.Restore] wants it. The connection must have
 // been opened with [Options.Stopped].
 func (c *Connection) Target() (backup.Target, error) {
+	if c.host != nil {
+		return c.host.Target(c.svc), nil
+	}
 	if c.Server() == nil || c.started {
 		return nil, fmt.Errorf("%s: a restore needs an authority that is stopped", c.Address)
 	}

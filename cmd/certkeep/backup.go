@@ -17,6 +17,7 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/connect"
 	"github.com/certkeep/certkeep/folder"
+	"github.com/certkeep/certkeep/internal/eventlog"
 )
 
 type backupOptions struct {
@@ -27,6 +28,7 @@ type backupOptions struct {
 	trace   bool
 	force   bool
 	dryRun  bool
+	events  bool
 }
 
 func (o *backupOptions) addFlags(f *pflag.FlagSet) {
@@ -36,6 +38,7 @@ func (o *backupOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.trace, "trace", false, "print each call of the procedure with its result as it happens")
 	f.BoolVar(&o.force, "force", false, "replace the set in DIR, once the new one is complete")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say which type of set would be taken, and take none")
+	addEventLogFlag(f, &o.events)
 }
 
 func newBackupCommand(c *console) *cobra.Command {
@@ -51,7 +54,9 @@ The set appears whole or not at all. Full and incremental backups truncate the
 authority's logs, once the set is safe, unless --keep-log is given. The private
 key is in no backup of the database: keep a copy of it elsewhere.`,
 		Args: c.exactly("SERVER"),
-		RunE: c.do(func(ctx context.Context, args []string) error { return runBackup(ctx, c, args[0], o) }),
+		RunE: c.do(func(ctx context.Context, args []string) error {
+			return c.reported(ctx, o.events && !o.dryRun, backupEvents, func(h *happening) error { return runBackup(ctx, c, args[0], o, h) })
+		}),
 	}
 	o.addServerFlags(cmd)
 	o.addFlags(cmd.Flags())
@@ -61,7 +66,8 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 		exitOK, exitFailed, exitUsage, exitPartly, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
 }
 
-func runBackup(ctx context.Context, c *console, server string, o backupOptions) error {
+func runBackup(ctx context.Context, c *console, server string, o backupOptions, h *happening) error {
+	h.Folder = o.folder
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -97,6 +103,10 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions) 
 		return backupFailure(err, o.folder)
 	}
 	r := newBackupResult(res, o.folder)
+	h.Authority, h.Set = r.Authority, r.Set
+	if len(r.Remarks) > 0 {
+		h.more = append(h.more, eventlog.Event{ID: eventlog.LogsNotTruncated, What: strings.Join(r.Remarks, "; "), Set: r.Set, Authority: r.Authority, Folder: o.folder})
+	}
 	return errors.Join(c.result(r, r.human), backupFailure(err, o.folder), r.partly())
 }
 

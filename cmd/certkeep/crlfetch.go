@@ -38,12 +38,16 @@ func (o *restoreOptions) publishedCRLs(ctx context.Context, c *console, conn *co
 		}
 		crls = append(crls, backup.CRLFile{Name: name, Raw: raw})
 	}
-	found, err := filepath.Glob(filepath.Join(escapeGlob(conn.Server().Dir()), "published", "*.crl"))
+	dir, err := publishedDir(conn)
 	if err != nil {
 		return nil, err
 	}
-	if len(o.crls) == 0 {
-		found = append(found, conn.Server().Config().CRLURLs...)
+	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*.crl"))
+	if err != nil {
+		return nil, err
+	}
+	if s := conn.Server(); len(o.crls) == 0 && s != nil {
+		found = append(found, s.Config().CRLURLs...)
 	}
 	for _, name := range found {
 		raw, err := readCRL(ctx, name, lookTimeout)
@@ -57,6 +61,14 @@ func (o *restoreOptions) publishedCRLs(ctx context.Context, c *console, conn *co
 		crls = append(crls, backup.CRLFile{Name: name, Raw: raw, Found: true})
 	}
 	return crls, nil
+}
+
+// publishedDir is where an authority of this machine publishes.
+func publishedDir(conn *connect.Connection) (string, error) {
+	if h := conn.Host(); h != nil {
+		return h.PublishedDir()
+	}
+	return filepath.Join(conn.Server().Dir(), "published"), nil
 }
 
 // escapeGlob makes a directory's name mean itself in a pattern.

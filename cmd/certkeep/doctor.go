@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/certkeep/certkeep/certdll"
 	"github.com/certkeep/certkeep/cmd/certkeep/internal/doctor"
 	"github.com/certkeep/certkeep/connect"
 )
@@ -58,7 +60,11 @@ func runDoctor(ctx context.Context, c *console, server string, o serverOptions) 
 			rep, err = doctor.Remote(ctx, remoteExamination(server, a, co, how, observe))
 		}
 	default:
-		err = notOpened(fmt.Errorf("%s: Certadm.dll is %w", a, connect.ErrNotInThisVersion))
+		if runtime.GOOS != "windows" {
+			return notOpened(fmt.Errorf("%s: %w", a, certdll.ErrNotWindows))
+		}
+		rep, err = doctor.Library(ctx, doctor.LibraryOptions{Server: server, Local: a.Scheme == connect.Local, Observe: observe,
+			Open: func(ctx context.Context) (*connect.Connection, error) { return a.Open(ctx, co) }})
 	}
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 type drillOptions struct {
 	chainOptions
 	caCertificate string
+	events        bool
 	scratch       string
 	keep          bool
 }
@@ -25,6 +26,7 @@ func (o *drillOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.caCertificate, "ca-certificate", "", "the authority's certificate in `FILE`, in place of the one that the manifest names")
 	f.StringVar(&o.scratch, "scratch", "", "make the temporary directory in `DIR` (default the system's)")
 	f.BoolVar(&o.keep, "keep", false, "leave the recovered database behind, and say where")
+	addEventLogFlag(f, &o.events)
 }
 
 func newDrillCommand(c *console) *cobra.Command {
@@ -37,13 +39,16 @@ a temporary directory, opens it, counts its rows, parses every certificate,
 checks its signature, serial number and dates against its row, and finds the
 newest CRL. It says what was proven and what was not.`,
 		Args: c.exactly(),
-		RunE: c.do(func(ctx context.Context, _ []string) error { return runDrill(ctx, c, o) }),
+		RunE: c.do(func(ctx context.Context, _ []string) error {
+			return c.reported(ctx, o.events, drillEvents, func(h *happening) error { return runDrill(ctx, c, o, h) })
+		}),
 	}
 	o.addFlags(cmd.Flags())
 	return describe(cmd, "certkeep drill --folder backups", exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
 }
 
-func runDrill(ctx context.Context, c *console, o drillOptions) error {
+func runDrill(ctx context.Context, c *console, o drillOptions, h *happening) error {
+	h.Folder = o.folder
 	chain, err := o.chain(ctx)
 	if err != nil {
 		return err
@@ -59,6 +64,7 @@ func runDrill(ctx context.Context, c *console, o drillOptions) error {
 	if err != nil {
 		return err
 	}
+	h.Authority, h.Set = r.CA.Name, strings.Join(r.Sets, ", ")
 	if err := c.result(r, func(w io.Writer) error { return printDrill(c, w, r) }); err != nil {
 		return err
 	}

@@ -8,7 +8,9 @@ import (
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
+	"github.com/certkeep/certkeep/cakey"
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/certdll"
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/certsrv/account"
 	"github.com/certkeep/certkeep/certsrv/authority"
@@ -182,8 +184,9 @@ var sentinels = []struct {
 	err  error
 	exit int
 }{
-	{connect.ErrNotInThisVersion, exitUsage},
+	{certdll.ErrNotWindows, exitUsage},
 	{connect.ErrLogin, exitUsage},
+	{cakey.ErrPassword, exitSecret},
 	{authority.ErrWrongPassphrase, exitSecret},
 	{authority.ErrPassphraseNeeded, exitSecret},
 	{account.ErrBadCredentials, exitSecret},

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/certkeep/certkeep/adcs"
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/connect"
@@ -22,6 +23,9 @@ type restoreOptions struct {
 	to        string
 	ca        string
 	service   bool
+	clearLogs bool
+	maps      []string
+	eventLog  bool
 	plan      bool
 	dryRun    bool
 	crls      []string
@@ -34,20 +38,22 @@ func (o *restoreOptions) addFlags(f *pflag.FlagSet) {
 	o.chainOptions.addFlags(f, "restore the newest chain of sets in `DIR`, or the one that ends in the set DIR")
 	f.StringVar(&o.to, "to", "", "write the chain as one full set to the folder `DIR`, as certutil -restoreDB takes it")
 	f.StringVar(&o.ca, "ca", "", "restore into the authority in `CADIR`, which must have the same certificate")
-	f.BoolVar(&o.service, "service", false, "")
-	f.Lookup("service").Hidden = true
+	f.BoolVar(&o.service, "service", false, "restore into this Windows machine's AD CS: stop it, restore, start it again")
+	f.BoolVar(&o.clearLogs, "clear-logs", false, "with --service: do not replay logs of this machine that go on after the sets")
+	f.StringArrayVar(&o.maps, "map", nil, "with --service: what the set has at OLD (a UNC name) goes to NEW (a path of this machine); `OLD=NEW`, may be repeated")
 	f.BoolVar(&o.plan, "plan", false, "verify the sets, say what would be done, and change nothing")
 	f.BoolVar(&o.dryRun, "dry-run", false, "the same as --plan")
-	f.StringSliceVar(&o.crls, "crl", nil, "with --ca: the newest published CRL, a `FILE` or an http URL; may be repeated (default: those that can be found)")
-	f.BoolVar(&o.acceptGap, "accept-gap", false, "with --ca: let the authority publish CRLs although revocations are missing in its database")
+	f.StringSliceVar(&o.crls, "crl", nil, "with --ca and --service: the newest published CRL, a `FILE` or an http URL; may be repeated (default: those that can be found)")
+	f.BoolVar(&o.acceptGap, "accept-gap", false, "with --ca and --service: let the authority publish CRLs although revocations are missing in its database")
 	f.BoolVar(&o.force, "force", false, "with --to: replace the set in DIR")
 	f.StringVar(&o.scratch, "scratch", "", "make the temporary directory in `DIR` (default the system's)")
+	addEventLogFlag(f, &o.eventLog)
 }
 
 func newRestoreCommand(c *console) *cobra.Command {
 	var o restoreOptions
 	cmd := &cobra.Command{
-		Use:   "restore --folder DIR (--ca CADIR | --to DIR) [--until GENERATION|TIME] [--plan]",
+		Use:   "restore --folder DIR (--ca CADIR | --service | --to DIR) [--until GENERATION|TIME] [--plan]",
 		Short: "restore a backup into an authority, or to one folder",
 		Long: `restore recovers the sets in a temporary directory and checks them. Only then does
 it touch the target. What was there is set aside, never deleted. The authority
@@ -61,27 +67,43 @@ publishes no CRL until each of them is revoked again (certkeep ca revoke) or the
 gap is accepted (--accept-gap here, or certkeep ca crl --accept-gap).
 
 On a new machine, first make an authority with the old key and certificate:
-certkeep ca init CADIR --key ca.key --certificate ca.crt`,
+certkeep ca init CADIR --key ca.key --certificate ca.crt
+
+--service restores this Windows machine's AD CS, from an elevated prompt. Publishing
+and issuing are withheld, the service is stopped, its database and logs are renamed
+aside, the sets are copied and registered, and the service is started again, which
+recovers them. If revocations are missing, or may be, publishing stays withheld, the
+exit code is 3, and what to do is printed, as is the way back after a failure.
+--plan prints all of it and does nothing.`,
 		Args: c.exactly(),
-		RunE: c.do(func(ctx context.Context, _ []string) error { return runRestore(ctx, c, o) }),
+		RunE: c.do(func(ctx context.Context, _ []string) error {
+			return c.reported(ctx, o.eventLog && !o.plan && !o.dryRun, restoreEvents, func(h *happening) error { return runRestore(ctx, c, o, h) })
+		}),
 	}
 	o.addFlags(cmd.Flags())
 	return describe(cmd, "certkeep restore --folder backups --ca pki --plan",
 		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitLocked, exitInterrupted)
 }
 
-func runRestore(ctx context.Context, c *console, o restoreOptions) error {
+func runRestore(ctx context.Context, c *console, o restoreOptions, h *happening) error {
 	o.plan = o.plan || o.dryRun
-	switch {
-	case o.service:
-		return withHint(notInThisVersion("restoring this machine's AD CS (--service)"), "--to DIR writes a folder for certutil -restoreDB")
-	case (o.to == "") == (o.ca == ""):
-		return usagef("one of --ca CADIR and --to DIR is needed")
-	case o.to != "" && (len(o.crls) > 0 || o.acceptGap):
-		return usagef("--crl and --accept-gap belong to --ca")
-	case o.ca != "" && o.force:
-		return usagef("--force belongs to --to")
+	targets := 0
+	for _, given := range []bool{o.to != "", o.ca != "", o.service} {
+		if given {
+			targets++
+		}
 	}
+	switch {
+	case targets != 1:
+		return usagef("one of --ca CADIR, --service and --to DIR is needed")
+	case o.to != "" && (len(o.crls) > 0 || o.acceptGap):
+		return usagef("--crl and --accept-gap belong to --ca and --service")
+	case o.to == "" && o.force:
+		return usagef("--force belongs to --to")
+	case !o.service && (o.clearLogs || len(o.maps) > 0):
+		return usagef("--clear-logs and --map belong to --service")
+	}
+	h.Folder = o.folder
 	chain, err := o.chain(ctx)
 	if err != nil {
 		return err
@@ -89,16 +111,40 @@ func runRestore(ctx context.Context, c *console, o restoreOptions) error {
 	if o.to != "" {
 		return runMerge(ctx, c, o, chain)
 	}
-	return runRestoreCA(ctx, c, o, chain)
+	conn, err := o.openTarget(ctx)
+	if err != nil {
+		return notOpened(err)
+	}
+	return errors.Join(runRestoreInto(ctx, c, o, chain, conn, h), conn.Close())
 }
 
-func runRestoreCA(ctx context.Context, c *console, o restoreOptions, chain chain) (err error) {
+// openTarget opens the authority that is to be restored.
+func (o *restoreOptions) openTarget(ctx context.Context) (*connect.Connection, error) {
 	a := connect.Address{Scheme: connect.CA, Dir: o.ca}
-	conn, err := a.Open(ctx, connect.Options{Stopped: true})
-	if err != nil {
-		return err
+	if o.service {
+		a = connect.Address{Scheme: connect.Local}
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
+	maps, err := parseMaps(o.maps)
+	if err != nil {
+		return nil, err
+	}
+	return a.Open(ctx, connect.Options{Stopped: true, Map: maps})
+}
+
+// parseMaps reads OLD=NEW. A path may hold an equals sign, a UNC name hardly does.
+func parseMaps(list []string) ([]adcs.Mapping, error) {
+	var maps []adcs.Mapping
+	for _, s := range list {
+		from, to, ok := strings.Cut(s, "=")
+		if !ok || from == "" || to == "" {
+			return nil, usagef("--map is OLD=NEW, not %q", s)
+		}
+		maps = append(maps, adcs.Mapping{Old: from, New: to})
+	}
+	return maps, nil
+}
+
+func runRestoreInto(ctx context.Context, c *console, o restoreOptions, chain chain, conn *connect.Connection, h *happening) error {
 	target, err := conn.Target()
 	if err != nil {
 		return err
@@ -109,15 +155,27 @@ func runRestoreCA(ctx context.Context, c *console, o restoreOptions, chain chain
 	}
 	m := c.progress()
 	r, err := backup.Restore(ctx, backup.RestoreOptions{Source: chain.Source, Until: chain.until, OpenLog: o.openLog, MoreLogs: chain.logs,
-		Target: target, CRLs: crls, AcceptGap: o.acceptGap, PlanOnly: o.plan, Scratch: o.scratch, Progress: m.job})
+		Target: target, CRLs: crls, AcceptGap: o.acceptGap, ClearLogs: o.clearLogs, PlanOnly: o.plan, Scratch: o.scratch, Progress: m.job})
 	m.Close()
+	if r != nil {
+		h.Authority, h.Set = r.CA, strings.Join(r.Sets, ", ")
+	}
 	if err != nil {
+		if r != nil && len(r.WayBack) > 0 { // the target was changed: say how far
+			err = errors.Join(c.result(r, func(w io.Writer) error { return printRestore(c, w, r) }), err)
+		}
 		return err
 	}
 	if err := c.result(r, func(w io.Writer) error { return printRestore(c, w, r) }); err != nil {
 		return err
 	}
-	if r.Gap != nil && r.Gap.Open() && !o.plan {
+	switch {
+	case o.plan:
+		return nil
+	case r.Withheld != nil:
+		return withHint(withExit(exitPartly, errors.New("revocations are missing in the database, or may be: publishing CRLs and issuing stay off until somebody has looked")),
+			"what to do is listed under \"next\"")
+	case r.Gap != nil && r.Gap.Open():
 		return withHint(withExit(exitPartly, fmt.Errorf("the database lacks %s: until that is mended the authority publishes no CRL",
 			plural(len(r.Gap.Revoked), "revocation", "revocations"))),
 			"certkeep ca revoke %s SERIAL for each of them, or certkeep ca crl %s --accept-gap", o.ca, o.ca)
@@ -147,17 +205,39 @@ func printRestore(c *console, w io.Writer, r *backup.RestoreReport) error {
 	if r.Displaced.Dir != "" {
 		print("\nset aside: %s in %s\n", plural(len(r.Displaced.Files), "file", "files"), oneLine(r.Displaced.Dir))
 	}
+	if len(r.NewerLogs) > 0 {
+		print("\nput back to be replayed after the sets: %s\n", oneLine(strings.Join(r.NewerLogs, ", ")))
+	}
+	if r.Withheld != nil {
+		print("\nwithheld\n")
+		for _, s := range r.Withheld.What {
+			print("  - %s\n", oneLine(s))
+		}
+	}
 	if len(r.Next) > 0 {
 		print("\nnext\n")
 		for _, s := range r.Next {
 			print("  - %s\n", oneLine(s))
 		}
 	}
-	word := "restored"
-	if r.Plan {
-		word = "planned, nothing was changed"
+	if len(r.WayBack) > 0 {
+		if r.Plan {
+			print("\nthe way back, if a step fails\n")
+		} else {
+			print("\nthe way back\n")
+		}
+		for i, s := range r.WayBack {
+			print("  %d. %s\n", i+1, oneLine(s))
+		}
 	}
-	print("\n%s (%s written, %s)\n", c.style.green(word), size(r.Bytes), took(r.Duration))
+	word := c.style.green("restored")
+	switch {
+	case r.Plan:
+		word = c.style.green("planned, nothing was changed")
+	case !r.OK:
+		word = c.style.red("not restored")
+	}
+	print("\n%s (%s written, %s)\n", word, size(r.Bytes), took(r.Duration))
 	return err
 }
 

@@ -62,8 +62,9 @@ func newRoot(c *console) *cobra.Command {
 backup can be restored, and restores it.
 
 A SERVER is adcs://[USER@]HOST[:PORT][/CA NAME], Certificate Services across the
-network (AD CS, or an authority that "certkeep ca serve" serves), or ca:DIR, an
-embedded authority. Certadm.dll of a Windows machine is for a later version.`,
+network (AD CS, or an authority that "certkeep ca serve" serves); local:, the AD CS
+of this Windows machine, or dll://HOST, that of another, both through Certadm.dll;
+or ca:DIR, an embedded authority.`,
 		SilenceErrors:              true,
 		DisableFlagsInUseLine:      true,
 		SuggestionsMinimumDistance: 2,
@@ -90,7 +91,7 @@ embedded authority. Certadm.dll of a Windows machine is for a later version.`,
 		newDemoCommand(c), newCACommand(c),
 		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
 		newBackupCommand(c), newVerifyCommand(c), newDrillCommand(c), newRestoreCommand(c),
-		newCertsCommand(c), newDoctorCommand(c),
+		newCertsCommand(c), newDoctorCommand(c), newKeyCommand(c),
 		newVersionCommand(c), newCompletionCommand(c), newDemoChildCommand(c),
 	)
 	root.AddCommand(laterVerbs(c)...)

@@ -1,22 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
-)
 
-// maxSecret bounds a password file; the first line counts.
-const maxSecret = 4096
+	"github.com/certkeep/certkeep/connect"
+)
 
 // secretOptions is where a password comes from. There is no flag that takes the
 // password itself: the command line is visible to every user of the machine.
@@ -43,61 +39,18 @@ func (o *secretOptions) read(ctx context.Context, c *console, prompt string, isN
 	case "":
 		return c.ask(ctx, prompt, isNew)
 	case "-":
-		b, err := firstLine(c.stdin)
+		b, err := connect.FirstLine(c.stdin)
 		if err != nil {
 			return nil, withExit(exitSecret, fmt.Errorf("password from standard input: %w", err))
 		}
 		return b, nil
 	default:
-		b, err := readSecretFile(name)
+		b, err := connect.ReadPasswordFile(name)
 		if err != nil {
 			return nil, withExit(exitSecret, fmt.Errorf("password file: %w", err))
 		}
 		return b, nil
 	}
-}
-
-// readSecretFile refuses a file that others can read: a password that everyone
-// on the machine can see is none.
-func readSecretFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if fi.IsDir() {
-		return nil, fmt.Errorf("%s is a directory", name)
-	}
-	// Pipes, as in <(pass show ca), have no meaningful mode; Windows has none at all.
-	if runtime.GOOS != "windows" && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
-		return nil, withHint(fmt.Errorf("%s can be read or written by others (mode %04o)", name, fi.Mode().Perm()), "chmod 600 %s", name)
-	}
-	b, err := firstLine(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return b, nil
-}
-
-func firstLine(r io.Reader) ([]byte, error) {
-	b, err := bufio.NewReaderSize(io.LimitReader(r, maxSecret+1), maxSecret+1).ReadBytes('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	b = bytes.TrimRight(b, "\r\n")
-	switch {
-	case len(b) == 0:
-		return nil, errors.New("the first line is empty")
-	case len(b) > maxSecret:
-		return nil, fmt.Errorf("the first line is longer than %d bytes", maxSecret)
-	case bytes.IndexByte(b, 0) >= 0:
-		return nil, errors.New("the first line holds a NUL byte")
-	}
-	return b, nil
 }
 
 // ask prompts on the terminal without echo.

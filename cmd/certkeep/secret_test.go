@@ -10,6 +10,7 @@ import (
 )
 
 func TestPasswordFile(t *testing.T) {
+	const maxPassword = 4096 // bytes of the first line
 	dir := t.TempDir()
 	for _, tt := range []struct {
 		name, content string
@@ -21,8 +22,8 @@ func TestPasswordFile(t *testing.T) {
 		{"crlf, more lines", "a b \r\nrest", 0o600, "a b ", ""},
 		{"empty", "", 0o600, "", "first line is empty"},
 		{"empty line", "\nsecret", 0o600, "", "first line is empty"},
-		{"longest", strings.Repeat("x", maxSecret), 0o600, strings.Repeat("x", maxSecret), ""},
-		{"too long", strings.Repeat("x", maxSecret+1), 0o600, "", "longer than"},
+		{"longest", strings.Repeat("x", maxPassword), 0o600, strings.Repeat("x", maxPassword), ""},
+		{"too long", strings.Repeat("x", maxPassword+1), 0o600, "", "longer than"},
 		{"nul", "a\x00b\n", 0o600, "", "NUL"},
 		{"group", "secret\n", 0o640, "", "mode 0640"},
 		{"world", "secret\n", 0o604, "", "mode 0604"},

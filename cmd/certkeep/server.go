@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/certkeep/certkeep/certdll"
 	"github.com/certkeep/certkeep/connect"
 )
 
@@ -70,8 +71,8 @@ func withServer(ctx context.Context, c *console, server string, o serverOptions,
 
 // notOpened adds to what went wrong what can be opened.
 func notOpened(err error) error {
-	if errors.Is(err, connect.ErrNotInThisVersion) {
-		return withHint(err, "the SERVERs that this version opens are adcs://HOST, across the network, and ca:DIR, an embedded authority")
+	if errors.Is(err, certdll.ErrNotWindows) {
+		return withHint(err, "from other systems an authority is reached across the network: adcs://HOST")
 	}
 	return err
 }

@@ -20,12 +20,14 @@ type verifyOptions struct {
 	setOptions
 	level         string
 	caCertificate string
+	events        bool
 }
 
 func (o *verifyOptions) addFlags(f *pflag.FlagSet) {
 	o.setOptions.addFlags(f, "verify the newest chain of sets in `DIR`, or the one that ends in the set DIR")
 	f.StringVar(&o.level, "level", string(backup.LevelDatabase), "how deep: `LEVEL` is "+strings.Join(texts(backup.Levels), ", "))
 	f.StringVar(&o.caCertificate, "ca-certificate", "", "the authority's certificate in `FILE`, in place of the one that the manifest names")
+	addEventLogFlag(f, &o.events)
 }
 
 func newVerifyCommand(c *console) *cobra.Command {
@@ -41,7 +43,9 @@ func newVerifyCommand(c *console) *cobra.Command {
   database   and the database can be recovered, and every row agrees with the
              certificate in it`,
 		Args: c.exactly(),
-		RunE: c.do(func(ctx context.Context, _ []string) error { return runVerify(ctx, c, o) }),
+		RunE: c.do(func(ctx context.Context, _ []string) error {
+			return c.reported(ctx, o.events, verifyEvents, func(h *happening) error { return runVerify(ctx, c, o, h) })
+		}),
 	}
 	o.addFlags(cmd.Flags())
 	choices(cmd, "level", texts(backup.Levels)...)
@@ -57,7 +61,8 @@ func texts[S ~string](names []S) []string {
 	return out
 }
 
-func runVerify(ctx context.Context, c *console, o verifyOptions) error {
+func runVerify(ctx context.Context, c *console, o verifyOptions, h *happening) error {
+	h.Folder = o.folder
 	level, err := backup.ParseLevel(o.level)
 	if err != nil {
 		return usagef("--level: %w", err)
@@ -75,6 +80,9 @@ func runVerify(ctx context.Context, c *console, o verifyOptions) error {
 	m.Close()
 	if err != nil {
 		return err
+	}
+	for _, set := range r.Sets {
+		h.Set = set.ID // the last of them
 	}
 	if err := c.result(r, func(w io.Writer) error { return printVerify(c, w, r) }); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // OS is the operating system's file system.
@@ -22,12 +23,36 @@ func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 
 func (osFS) Rename(o, n string) error                  { return os.Rename(o, n) }
 func (osFS) Remove(name string) error                  { return os.Remove(name) }
-func (osFS) RemoveAll(name string) error               { return os.RemoveAll(name) }
 func (osFS) Mkdir(name string, perm fs.FileMode) error { return os.Mkdir(name, perm) }
 func (osFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	return os.ReadDir(name)
 }
 func (osFS) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
+
+// RemoveAll is os.RemoveAll, which asks Windows for a call that not every version
+// has (nor Wine 8): what it leaves there is removed name by name.
+func (o osFS) RemoveAll(name string) error {
+	err := os.RemoveAll(name)
+	if err == nil || runtime.GOOS != "windows" {
+		return err
+	}
+	return o.removeEach(name)
+}
+
+func (o osFS) removeEach(name string) error {
+	fi, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && fi.IsDir() {
+		var entries []fs.DirEntry
+		entries, err = os.ReadDir(name)
+		for _, e := range entries {
+			err = errors.Join(err, o.removeEach(filepath.Join(name, e.Name())))
+		}
+	}
+	return errors.Join(err, os.Remove(name))
+}
 
 func (o osFS) MkdirAll(name string, perm fs.FileMode) error {
 	name = filepath.Clean(name)

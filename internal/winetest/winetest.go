@@ -162,6 +162,24 @@ func (p *Prefix) Run(t testing.TB, program string, args ...string) string {
 	return text
 }
 
+// StayUp keeps the machine running until the test ends: Wine shuts it down, with
+// its services, when the last program has ended.
+func (p *Prefix) StayUp(t testing.TB) {
+	t.Helper()
+	cmd := p.Command(context.Background(), "cmd")
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close() // cmd ends when there is nothing more to read
+		cmd.Wait()
+	})
+}
+
 // Build builds a Go command of this module for Windows, and returns its path.
 func Build(t testing.TB, pkg string) string {
 	t.Helper()

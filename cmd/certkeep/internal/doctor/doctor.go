@@ -104,6 +104,12 @@ const (
 	checkCertificate = "CA certificate"
 	checkCRL         = "CRL"
 	checkLastBackup  = "last backup"
+
+	// Behind Certadm.dll.
+	checkLibrary   = "library"
+	checkService   = "service"
+	checkPrivilege = "privilege"
+	checkAuthority = "authority"
 )
 
 // examination is a report in the making.

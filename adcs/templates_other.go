@@ -1,0 +1,5 @@
+//go:build !windows
+
+package adcs
+
+func systemDirectory() (string, error) { return "", ErrNotWindows }

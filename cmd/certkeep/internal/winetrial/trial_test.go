@@ -1,0 +1,200 @@
+package winetrial
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/certkeep/certkeep/internal/need"
+	"github.com/certkeep/certkeep/internal/winetest"
+)
+
+func TestMain(m *testing.M) { os.Exit(winetest.Main(m)) }
+
+// machine is the Windows machine.
+type machine struct {
+	t        *testing.T
+	p        *winetest.Prefix
+	certkeep string
+}
+
+// run runs certkeep.exe, and returns its outputs and exit code.
+func (m *machine) run(args ...string) (stdout, stderr string, exit int) {
+	m.t.Helper()
+	cmd := m.p.Command(m.t.Context(), m.certkeep, args...)
+	var out, talk bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &talk
+	err := cmd.Run()
+	if err != nil && cmd.ProcessState == nil {
+		m.t.Fatal(err)
+	}
+	plain := func(b bytes.Buffer) string { return strings.ReplaceAll(b.String(), "\r\n", "\n") }
+	return plain(out), plain(talk), cmd.ProcessState.ExitCode()
+}
+
+// want runs certkeep.exe, which must end with this exit code and print all of the
+// texts.
+func (m *machine) want(exit int, args []string, texts ...string) string {
+	m.t.Helper()
+	out, talk, got := m.run(args...)
+	m.t.Logf("certkeep %s\n%s%s", strings.Join(args, " "), out, talk)
+	if got != exit {
+		m.t.Fatalf("exit code %d, want %d", got, exit)
+	}
+	for _, s := range texts {
+		if !strings.Contains(out+talk, s) {
+			m.t.Errorf("it does not say %q", s)
+		}
+	}
+	return out
+}
+
+func (m *machine) reg(key, name string) string {
+	m.t.Helper()
+	return m.p.Run(m.t, "reg", "query", `HKLM\SYSTEM\CurrentControlSet\Services\CertSvc\Configuration\`+key, "/v", name)
+}
+
+func words(s string) []string { return strings.Fields(s) }
+
+func TestWine(t *testing.T) {
+	if os.Getenv("CERTKEEP_TEST_PEERS") == "" && os.Getenv("CERTKEEP_TEST_HEAVY") == "" {
+		t.Skip("skipped: building for Windows and running there takes minutes: CERTKEEP_TEST_PEERS=1 or CERTKEEP_TEST_HEAVY=1")
+	}
+	p := winetest.New(t)
+	p.StayUp(t)
+	m := &machine{t, p, filepath.Join(p.Drive(), "certkeep.exe")}
+	place(t, winetest.Build(t, "../.."), m.certkeep)
+	place(t, winetest.Self(t), filepath.Join(p.Drive(), "certsvc.exe"))
+	library(t, filepath.Join(p.System32(), "certadm.dll"))
+
+	host := strings.ToLower(strings.TrimSpace(p.Run(t, "cmd", "/c", "echo %COMPUTERNAME%")))
+	m.want(0, []string{"ca", "init", `C:\pki`, "--name", "Example CA", "--host", host})
+	m.want(0, words(`ca issue C:\pki --subject CN=one.example`))
+	t.Setenv("WINETRIAL_SERVICE", `C:\certsvc.exe`)
+	if out := p.Run(t, filepath.Join(p.Drive(), "certsvc.exe"), "-test.run=^TestSetUp$", "-test.v"); !strings.Contains(out, "--- PASS: TestSetUp") {
+		t.Fatal(out)
+	}
+	t.Setenv("CERTKEEP_SERVERS", `*=ca:C:\pki`)
+
+	t.Cleanup(func() {
+		if b, err := os.ReadFile(filepath.Join(p.Drive(), "certsvc.log")); err == nil && t.Failed() {
+			t.Logf("the service said:\n%s", b)
+		}
+	})
+	// A stopped service, then a running one.
+	m.want(13, words("backup local: --folder C:\\b\\none"))
+	p.Run(t, "net", "start", "CertSvc")
+	m.want(0, words("ping local:"))
+	m.want(0, words("doctor local:"), "Certadm.dll is there", "SeBackupPrivilege", "Example CA", "Software Key Storage Provider")
+	m.want(0, words("locations local:"), `\database\Example CA.db`)
+	out := m.want(0, words(`backup local: --folder C:\b\full --json --event-log`))
+	var set struct {
+		Authority, Type string
+		Confirmed       bool
+		Companions      []string
+		Completeness    map[string]string
+		Last            uint32 `json:"last_generation"`
+	}
+	if err := json.Unmarshal([]byte(out), &set); err != nil {
+		t.Fatal(err)
+	}
+	have := strings.Join(set.Companions, " ")
+	if set.Authority != "Example CA" || set.Type != "full" || !set.Confirmed || !strings.Contains(have, "CertSvc-Configuration.reg") || !strings.Contains(have, "CAPolicy.inf") {
+		t.Errorf("the full set: %+v", set)
+	}
+	for part, want := range map[string]string{"database": "present", "configuration": "present", "ca_policy": "present", "ca_certificate": "present", "private_key": "not attempted", "dynamic_files": "present"} {
+		if set.Completeness[part] != want {
+			t.Errorf("completeness: %s is %s, want %s", part, set.Completeness[part], want)
+		}
+	}
+
+	// More is issued, and an incremental set goes on.
+	p.Run(t, "net", "stop", "CertSvc")
+	m.want(0, words(`ca issue C:\pki --subject CN=two.example`))
+	p.Run(t, "net", "start", "CertSvc")
+	m.want(0, words(`backup local: --folder C:\b\inc --trace`), "CertSrvBackupTruncateLogs", "incremental")
+	m.want(0, words(`verify --folder C:\b`), "no damage")
+	m.want(0, words(`drill --folder C:\b`))
+
+	// The plan does nothing.
+	m.want(0, words(`restore --folder C:\b --service --plan`), "stop the service", "planned, nothing was changed", "the way back")
+	if got := m.reg("Example CA", "InterfaceFlags"); !strings.Contains(got, "0x641") {
+		t.Errorf("the plan withheld: %s", got)
+	}
+
+	// What was issued after the sets is lost, and noticed.
+	p.Run(t, "net", "stop", "CertSvc")
+	m.want(0, words(`ca issue C:\pki --subject CN=lost.example`))
+	m.want(0, words(`ca crl C:\pki`))
+	p.Run(t, "net", "start", "CertSvc")
+	m.want(3, words(`restore --folder C:\b --service --event-log`), "lost.example", "withheld", "full backup", "reg import")
+	if got := m.reg("Example CA", "InterfaceFlags"); !strings.Contains(got, "0x64f") {
+		t.Errorf("not withheld: %s", got)
+	}
+	m.want(0, words("ping local:"))
+	out = m.want(0, words(`certs --folder C:\b --csv`))
+	if strings.Contains(out, "lost.example") || !strings.Contains(out, "two.example") {
+		t.Errorf("the sets hold %s", out)
+	}
+	m.want(0, words(`backup local: --folder C:\b2\full`), "full")
+	out = m.want(0, words(`certs --folder C:\b2 --csv`))
+	if strings.Contains(out, "lost.example") || !strings.Contains(out, "two.example") {
+		t.Errorf("after the restore it has %s", out)
+	}
+	// Undone by the command that was printed.
+	p.Run(t, "reg", "import", `C:\ProgramData\certkeep\publish-again.reg`)
+	if got := m.reg("Example CA", "InterfaceFlags"); !strings.Contains(got, "0x641") {
+		t.Errorf("still withheld: %s", got)
+	}
+
+	// From the set of after the restore nothing is lost: nothing stays withheld.
+	m.want(0, words(`restore --folder C:\b2 --service`), "restored")
+	if got := m.reg("Example CA", "InterfaceFlags"); !strings.Contains(got, "0x641") {
+		t.Errorf("withheld for nothing: %s", got)
+	}
+
+	// A restore that cannot go on says the way back, and it is one.
+	flip(t, filepath.Join(p.Drive(), "b2", "full", "DataBase", "Example CA.db"))
+	m.want(4, words(`restore --folder C:\b2 --service`), "Example CA.db")
+	m.want(0, words("ping local:"))
+	p.Run(t, "net", "stop", "CertSvc")
+}
+
+// place copies a program.
+func place(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// library builds Certadm.dll.
+func library(t *testing.T, out string) {
+	t.Helper()
+	need.Program(t, winetest.Compiler)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildmode=c-shared", "-o", out, "github.com/certkeep/certkeep/cmd/certadm")
+	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=1", "CC="+winetest.Compiler)
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building certadm.dll: %v\n%s", err, b)
+	}
+}
+
+func flip(t *testing.T, name string) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err == nil {
+		b[len(b)/2] ^= 1
+		err = os.WriteFile(name, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
