@@ -17,6 +17,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/certkeep/certkeep/cadb/schema"
+	"github.com/certkeep/certkeep/internal/durable"
 )
 
 // sqliteReader reads an SQLite database that nobody else writes.
@@ -80,7 +81,7 @@ func (r *sqliteReader) close() error {
 		err = r.db.Close()
 	}
 	if r.tmp != "" {
-		err = errors.Join(err, os.RemoveAll(r.tmp))
+		err = errors.Join(err, durable.OS.RemoveAll(r.tmp))
 	}
 	return err
 }
