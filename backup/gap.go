@@ -83,15 +83,9 @@ type GapSource struct {
 // repeat before it may publish a CRL.
 func (g *Gap) Open() bool { return len(g.Revoked) > 0 && !g.Accepted }
 
-// Closed reports whether the authority may publish as it starts: nothing that was
-// looked at is newer than its database, and the database could be read.
-func (g *Gap) Closed() bool {
-	newer := g.Blind
-	for _, s := range g.Sources {
-		newer = newer || s.Newer
-	}
-	return !newer || g.Accepted
-}
+// Closed reports whether the authority may publish as it starts: its database could
+// be read, and no revocation is known that it lacks.
+func (g *Gap) Closed() bool { return g.Accepted || !g.Blind && !g.Open() }
 
 // CRLFile is a CRL that was published, in DER or PEM.
 type CRLFile struct {

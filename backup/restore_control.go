@@ -33,8 +33,8 @@ func (j *restoreJob) takeOffline(ctx context.Context) error {
 	return j.finishGap(ctx)
 }
 
-// start is step 14. The authority is let publish and issue only if nothing is known
-// that its database lacks.
+// start is step 14. The authority is let publish and issue only if no revocation is
+// known that its database lacks.
 func (j *restoreJob) start(ctx context.Context) error {
 	if j.rep.Gap.Closed() {
 		// An authority that stays silent is better than one that does not run.
@@ -71,6 +71,9 @@ func (j *restoreJob) next() {
 			when = "only then"
 		}
 		j.rep.Next = append(j.rep.Next, when+" let the authority publish and issue again: "+strings.Join(j.rep.Withheld.Undo, "; "))
+	}
+	if d := j.rep.Database; d != nil && g.CRLNumber > d.NewestCRL {
+		j.rep.Next = append(j.rep.Next, fmt.Sprintf("see that the next CRL has a number above %d: one of that number was published, and the database knows CRL %d", g.CRLNumber, d.NewestCRL))
 	}
 	j.rep.Next = append(j.rep.Next, "take a full backup: sets from before the restore cannot be continued")
 	if j.rep.Displaced.Dir != "" {
