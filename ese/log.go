@@ -2,50 +2,13 @@ package ese
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"time"
 )
 
 // LogHeaderSize is the length of a log's header, in bytes, in all versions.
 const LogHeaderSize = 4096
-
-// Errors of a log's header.
-var (
-	// ErrNotLog says that a file is no log, or of a version that is not known.
-	ErrNotLog = errors.New("not an ESE log")
-
-	// ErrChecksum says that something was changed since it was written
-	// (JET_errLogReadVerifyFailure, -612).
-	ErrChecksum = errors.New("wrong checksum")
-
-	// ErrSignature says that two logs are not of the same log stream
-	// (JET_errBadLogSignature, -530).
-	ErrSignature = errors.New("another database's log")
-
-	// ErrSequence says that a log does not follow the one before it
-	// (JET_errMissingPreviousLogFile, -509).
-	ErrSequence = errors.New("log does not follow the one before it")
-)
-
-// LogTime is a time as ESE stores it. It is compared as it stands.
-type LogTime [8]byte
-
-// Time returns the time; the zero time if it is unset, or none. Times without the
-// mark that they are UTC are local to the machine that wrote them, which is not
-// known here; they are taken for UTC.
-func (t LogTime) Time() time.Time {
-	if t == (LogTime{}) || t[4] < 1 || t[4] > 12 || t[3] < 1 || t[3] > 31 || t[2] > 23 || t[1] > 59 || t[0] > 60 {
-		return time.Time{}
-	}
-	ms := int(t[6]>>1) | int(t[7]>>1&7)<<7
-	return time.Date(1900+int(t[5]), time.Month(t[4]), int(t[3]), int(t[2]), int(t[1]), int(t[0]), min(ms, 999)*1e6, time.UTC)
-}
-
-// Signature identifies a stream of logs, or a database.
-type Signature [28]byte
 
 // LogHeader is what a log says of itself.
 type LogHeader struct {
@@ -56,13 +19,27 @@ type LogHeader struct {
 	SectorSize int     // in bytes
 	Size       int64   // of the file, in bytes
 
-	// Major, Minor and Update are the format's version: 7.3704 up to Windows
-	// Server 2008 R2, 8.4000 since.
-	Major, Minor, Update uint32
-}
+	// Major, Minor, Update and MinorUpdate are the format's version: 7.3704 up to
+	// Windows Server 2008 R2, 8.4000 since.
+	Major, Minor, Update, MinorUpdate uint32
 
-// fileTypeLog stands in a log's header; old versions have 0 there.
-const fileTypeLog = 3
+	// PageSize is that of the databases it was made for, in bytes.
+	PageSize int
+
+	// Checkpoint is where the checkpoint was when the log was begun.
+	Checkpoint LogPosition
+
+	// PreviousSums is the exclusive or of the checksums of all segments of the log
+	// before; 0 in old versions and in the first.
+	PreviousSums uint64
+
+	// SystemPath and LogPath are where the engine that wrote it kept its checkpoint
+	// and its logs.
+	SystemPath, LogPath string
+
+	Flags         uint8 // 1: from the reserve, 2: logs are circular, 4: they were before
+	EngineVersion uint32
+}
 
 // ReadLogHeader reads and checks the header at the beginning of a log.
 func ReadLogHeader(r io.Reader) (h LogHeader, err error) {
@@ -73,24 +50,41 @@ func ReadLogHeader(r io.Reader) (h LogHeader, err error) {
 		}
 		return h, err
 	}
-	u16, u32 := binary.LittleEndian.Uint16, binary.LittleEndian.Uint32
+	return parseLogHeader(b[:])
+}
+
+func parseLogHeader(b []byte) (h LogHeader, err error) {
+	u16, u32 := le.Uint16, le.Uint32
 	h = LogHeader{
 		Generation: u32(b[4:]), Signature: Signature(b[44:72]), Created: LogTime(b[16:24]), Previous: LogTime(b[24:32]),
-		SectorSize: int(u16(b[8:])), Major: u32(b[32:]), Minor: u32(b[36:]), Update: u32(b[40:]),
+		SectorSize: int(u16(b[8:])), Major: u32(b[32:]), Minor: u32(b[36:]), Update: u32(b[40:]), MinorUpdate: u32(b[648:]),
+		PageSize: int(u16(b[14:])), Checkpoint: logPosition(b[640:]), PreviousSums: le.Uint64(b[653:]),
+		SystemPath: ansiPath(b[72:333]), LogPath: ansiPath(b[333:594]), Flags: b[639], EngineVersion: u32(b[661:]),
 	}
 	h.Size = int64(h.SectorSize) * int64(u16(b[12:]))
-	if sum := xorChecksum(b[:]); sum != u32(b[:]) {
-		return h, fmt.Errorf("log header: %w: %#08x is stored, %#08x computed", ErrChecksum, u32(b[:]), sum)
+	if h.PageSize == 0 {
+		h.PageSize = defaultPageSize
 	}
-	switch fileType := u32(b[667:]); {
-	case fileType != fileTypeLog && fileType != 0:
-		return h, fmt.Errorf("%w: file type %d", ErrNotLog, fileType)
+	if sum := xorChecksum(b); sum != u32(b) {
+		return h, fmt.Errorf("log header: %w: %#08x is stored, %#08x computed", ErrChecksum, u32(b), sum)
+	}
+	switch fileType := FileType(u32(b[fileTypeAt:])); {
+	case fileType != FileLog && fileType != FileUnknown:
+		return h, fmt.Errorf("%w: it is a %v", ErrNotLog, fileType)
 	case h.Major != 7 && h.Major != 8:
 		return h, fmt.Errorf("%w: version %d.%d", ErrNotLog, h.Major, h.Minor)
 	case h.Generation == 0 || h.SectorSize == 0 || h.Size < LogHeaderSize:
 		return h, fmt.Errorf("%w: generation %d, %d bytes in sectors of %d", ErrNotLog, h.Generation, h.Size, h.SectorSize)
 	}
 	return h, nil
+}
+
+// ansiPath is a path that ends with a NUL, or at the end.
+func ansiPath(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return decode1252(b, false)
 }
 
 // Follows reports why h cannot be the log after prev: nil if it can.
@@ -104,12 +98,82 @@ func (h LogHeader) Follows(prev LogHeader) error {
 	return nil
 }
 
-// xorChecksum is the checksum of headers: the exclusive or of all words but the
-// first, which holds it.
-func xorChecksum(b []byte) uint32 {
-	sum := uint32(0x89abcdef)
-	for b = b[4:]; len(b) >= 4; b = b[4:] {
-		sum ^= binary.LittleEndian.Uint32(b)
+// FollowsSums reports whether the segments of the log before are still those that h
+// was begun after: nil also if h does not say.
+func (h LogHeader) FollowsSums(prev LogScan) error {
+	if h.MinorUpdate < 13 || h.PreviousSums == 0 || !prev.Checked || h.PreviousSums == prev.Sums {
+		return nil
 	}
-	return sum
+	return fmt.Errorf("generation %d: %w: %016x is stored, %016x computed", h.Generation, ErrLogSums, h.PreviousSums, prev.Sums)
+}
+
+// Attachment is a database that a log or a checkpoint names.
+type Attachment struct {
+	DBID       uint8
+	Signature  Signature // of the database
+	Path       string
+	DBTime     uint64
+	LastObject uint32
+	MaxPages   uint32
+	Attach     LogPosition
+	Consistent LogPosition
+}
+
+// attachmentHead is the length of an attachment without its path.
+const attachmentHead = 64
+
+// parseAttachments decodes the list that ends with a zero, or at the end of b.
+func parseAttachments(b []byte) (list []Attachment, err error) {
+	for len(b) > 0 && b[0] != 0 {
+		if len(b) < attachmentHead || int(le.Uint16(b[2:])) > len(b)-attachmentHead {
+			return list, corrupt("databases attached: %d bytes are left for one more", len(b))
+		}
+		names := b[attachmentHead : attachmentHead+int(le.Uint16(b[2:]))]
+		a := Attachment{
+			DBID: b[0], DBTime: le.Uint64(b[4:]), LastObject: le.Uint32(b[12:]), MaxPages: le.Uint32(b[16:]),
+			Attach: logPosition(b[20:]), Consistent: logPosition(b[28:]), Signature: Signature(b[36:64]),
+		}
+		if b[1]&0x20 != 0 {
+			a.Path = decodeUTF16(names)
+		} else {
+			a.Path = decode1252(names, false)
+		}
+		if i := bytes.IndexByte([]byte(a.Path), 0); i >= 0 {
+			a.Path = a.Path[:i]
+		}
+		list = append(list, a)
+		b = b[attachmentHead+len(names):]
+	}
+	return list, nil
+}
+
+// Log is an open log.
+type Log struct {
+	LogHeader
+	Attached []Attachment // databases, when it was begun; newer engines leave them to the checkpoint
+
+	r    io.ReaderAt
+	size int64
+}
+
+// OpenLog reads and checks the header of the log that r holds, which is size bytes
+// long.
+func OpenLog(r io.ReaderAt, size int64) (*Log, error) {
+	b := make([]byte, LogHeaderSize)
+	if size < LogHeaderSize {
+		return nil, fmt.Errorf("%w: shorter than a header", ErrNotLog)
+	}
+	if err := readFull(r, b, 0); err != nil {
+		return nil, fmt.Errorf("read log header: %w", err)
+	}
+	h, err := parseLogHeader(b)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{LogHeader: h, r: r, size: size}
+	l.Attached, err = parseAttachments(b[671 : 671+2048])
+	if err != nil {
+		return nil, fmt.Errorf("log header: %w", err)
+	}
+	return l, nil
 }

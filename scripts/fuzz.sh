@@ -15,7 +15,7 @@ trap 'rm -rf "$bin"' EXIT
 one() {
 	cd "$1"
 	for try in 1 2; do
-		if out=$("$bin/test" -test.run '^$' -test.fuzz "^$3\$" -test.fuzztime "$time" -test.parallel 1 \
+		if out=$("$bin/test" -test.run '^$' -test.fuzz "^$3\$" -test.fuzztime "$time" -test.fuzzminimizetime 10x -test.parallel 1 \
 			-test.fuzzcachedir "$cache/$2" 2>&1 </dev/null); then
 			printf '%s %s ok\n' "${2#*certkeep/certkeep/}" "$3"
 			return
