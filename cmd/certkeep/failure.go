@@ -213,7 +213,7 @@ func exitOfCode(code certadm.HRESULT) int {
 		return exitLocked
 	case certadm.ErrorLogonFailure, certadm.SecNoCredentials:
 		return exitSecret
-	case certadm.EAccessDenied, certadm.HrAccessDenied, certadm.HrPermissionDenied,
+	case certadm.ErrorNotAllAssigned, certadm.ErrorPrivilegeNotHeld, certadm.EAccessDenied, certadm.HrAccessDenied, certadm.HrPermissionDenied,
 		certadm.RPCServerUnavailable, certadm.HrCouldNotConnect, certadm.HrCommunicationError,
 		certadm.ErrorServiceNotActive, certadm.RPCUnknownInterface, certadm.RPCServerTooBusy, certadm.RPCProtocolError, certadm.RPCUnknownAuthn,
 		certadm.RegdbClassNotReg:
