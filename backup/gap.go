@@ -103,7 +103,7 @@ var ErrForeignCRL = errors.New("not a CRL of this authority")
 
 // gapFinder compares a restored database with what is known from elsewhere.
 type gapFinder struct {
-	ca     *x509.Certificate
+	cas    caCertificates
 	report *cadb.Report // of the restored database
 	until  time.Time    // when the last log of the restored database was closed
 	gap    Gap
@@ -129,8 +129,8 @@ const (
 
 // newGapFinder reads the serial numbers of the restored database, of which it
 // keeps eight bytes each.
-func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, until time.Time, ca *x509.Certificate) (*gapFinder, error) {
-	g := gapFinderOf(report, until, ca)
+func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, until time.Time, cas caCertificates) (*gapFinder, error) {
+	g := gapFinderOf(report, until, cas)
 	for r, err := range restored.Requests(ctx, cadb.Filter{NoRequest: true}) {
 		if err != nil {
 			return nil, err
@@ -150,8 +150,8 @@ func newGapFinder(ctx context.Context, restored *cadb.DB, report *cadb.Report, u
 	return g, nil
 }
 
-func gapFinderOf(report *cadb.Report, until time.Time, ca *x509.Certificate) *gapFinder {
-	g := &gapFinder{ca: ca, report: report, until: until, seed: maphash.MakeSeed(), serials: make(map[uint64]serialState),
+func gapFinderOf(report *cadb.Report, until time.Time, cas caCertificates) *gapFinder {
+	g := &gapFinder{cas: cas, report: report, until: until, seed: maphash.MakeSeed(), serials: make(map[uint64]serialState),
 		revoked: make(map[string]bool), issued: make(map[string]bool)}
 	g.gap = Gap{Schema: 1, Revoked: []GapRevocation{}, Issued: []GapCertificate{}, Sources: []GapSource{}, CRLNumber: report.NewestCRL, RequestID: report.HighestID}
 	return g
@@ -196,7 +196,7 @@ func (g *gapFinder) crl(f CRLFile) error {
 	src := GapSource{Name: f.Name, Kind: "crl"}
 	crl, err := parseCRL(f.Raw)
 	if err == nil {
-		err = crl.CheckSignatureFrom(g.ca)
+		err = g.cas.signed(crl.CheckSignatureFrom)
 	}
 	if err == nil && (crl.Number == nil || !crl.Number.IsInt64() || crl.Number.Sign() < 0) {
 		err = errors.New("it has no number, or one out of range")
@@ -249,7 +249,7 @@ func (g *gapFinder) database(ctx context.Context, name string, db *cadb.DB) erro
 			continue
 		}
 		crl, err := parseCRL(c.Raw)
-		if err == nil && crl.CheckSignatureFrom(g.ca) == nil && crl.Number != nil && crl.Number.IsInt64() && crl.Number.Int64() == c.Number {
+		if err == nil && g.cas.signed(crl.CheckSignatureFrom) == nil && crl.Number != nil && crl.Number.IsInt64() && crl.Number.Int64() == c.Number {
 			src.Number, src.ThisUpdate = c.Number, &crl.ThisUpdate
 		}
 	}
@@ -293,7 +293,7 @@ func (g *gapFinder) rows(ctx context.Context, name string, rows iter.Seq2[cadb.R
 			continue
 		}
 		cert, err := x509.ParseCertificate(r.RawCertificate)
-		if err != nil || cert.CheckSignatureFrom(g.ca) != nil || schema.SerialText(cert.SerialNumber) != r.Serial {
+		if err != nil || g.cas.signed(cert.CheckSignatureFrom) != nil || schema.SerialText(cert.SerialNumber) != r.Serial {
 			forged++
 			continue
 		}

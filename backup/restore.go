@@ -99,7 +99,12 @@ type RestoreError struct {
 	Step      RestoreStep
 	Displaced Displaced
 	WayBack   []string // as in the report
-	Err       error
+
+	// Registered says that the instruction stays: the service carries it out when
+	// it is started.
+	Registered bool
+
+	Err error
 }
 
 func (e *RestoreError) Error() string {
@@ -110,7 +115,10 @@ func (e *RestoreError) Unwrap() error { return e.Err }
 
 // Hint says where what the restore displaced is.
 func (e *RestoreError) Hint() string {
-	again := "the registered instruction was taken back; run the restore again once the cause is mended"
+	again := "nothing stays registered; run the restore again once the cause is mended"
+	if e.Registered {
+		again = "the restore stays registered, and the service carries it out when it starts; run the restore again once the cause is mended"
+	}
 	if len(e.WayBack) > 0 {
 		return again + ", or go back as the report says (way back)"
 	}
@@ -170,12 +178,14 @@ type restoreJob struct {
 	rep *RestoreReport
 	svc certadm.Service
 
-	control Controller // nil: the service is stopped, and stays so
-	running bool       // it was, before the restore
-	gap     *gapFinder
+	registered bool       // something is registered, and the service has not carried it out
+	control    Controller // nil: the service is stopped, and stays so
+	running    bool       // it was, before the restore
+	gap        *gapFinder
 
 	id     certadm.Identity
-	ca     *x509.Certificate
+	ca     *x509.Certificate // the newest
+	cas    caCertificates
 	places certadm.RestoreMap // the target's
 	saved  certadm.RestoreMap // the set's
 	rec    *Recovery
@@ -202,6 +212,9 @@ func (j *restoreJob) prepare(ctx context.Context) (err error) {
 	if j.ca, err = x509.ParseCertificate(j.id.Certificate); err != nil {
 		return &hintError{err: fmt.Errorf("the target's CA certificate: %w", err),
 			hint: "restore the authority's key and certificate first; a database is of no use without them"}
+	}
+	if j.cas, err = casOf(ctx, j.o.Target, j.ca); err != nil {
+		return err
 	}
 	locations, err := j.o.Target.Locations(ctx)
 	if err != nil {
@@ -283,7 +296,7 @@ var ErrOtherAuthority = errors.New("the set is another authority's")
 
 func (j *restoreJob) sameAuthority(m *backupset.Manifest) error {
 	have := fingerprint(j.id.Certificate)
-	if m.CA.CertificateSHA256 == "" || m.CA.CertificateSHA256 == have {
+	if m.CA.CertificateSHA256 == "" || j.cas.hasSum(m.CA.CertificateSHA256) {
 		return nil // without a digest the database decides, see verify
 	}
 	return otherAuthority(m.CA.Name, m.CA.CertificateSHA256, j.id.Name, have)
@@ -300,7 +313,7 @@ func (j *restoreJob) verify(ctx context.Context) error {
 		return j.verifyUnread()
 	}
 	own, err := j.rec.DB.CACertificate(ctx)
-	if err == nil && !own.Equal(j.ca) && !j.hasCA(ctx) {
+	if err == nil && !j.cas.has(own) && !j.hasCA(ctx) {
 		return otherAuthority(own.Subject.String(), fingerprint(own.Raw), j.id.Name, fingerprint(j.ca.Raw))
 	}
 	if err != nil && !errors.Is(err, cadb.ErrNoCACertificate) {
@@ -387,13 +400,14 @@ func (j *restoreJob) findGap(ctx context.Context) (err error) {
 			return err
 		}
 		found = append(found, CRLFile{Name: j.rec.Label(f), Raw: raw, Found: true})
-		if f.Set <= used {
+		// A set that the target cuts short has a CRL from after the target.
+		if f.Set <= used && j.rec.Chain[f.Set].Manifest.LastGeneration <= j.rec.Target.Generation {
 			own = append(own, found[len(found)-1])
 		}
 	}
 	if j.rec.DB == nil {
-		j.gap = newBlindGapFinder(own, j.rec.Target.Closed, j.ca)
-	} else if j.gap, err = newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.rec.Target.Closed, j.ca); err != nil {
+		j.gap = newBlindGapFinder(own, j.rec.Target.Closed, j.cas)
+	} else if j.gap, err = newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.rec.Target.Closed, j.cas); err != nil {
 		return err
 	}
 	for _, f := range slices.Concat(j.o.CRLs, found) {

@@ -51,6 +51,12 @@ func (j *restoreJob) start(ctx context.Context) error {
 	if err := j.control.StartService(ctx); err != nil {
 		return err
 	}
+	j.registered = false // it has been carried out
+	if r, ok := j.control.(Remarker); ok {
+		for _, remark := range r.Remarks() {
+			j.rep.Findings = append(j.rep.Findings, cadb.Finding{Severity: cadb.Warning, Code: cadb.CodeNotComplete, File: "service", Message: remark})
+		}
+	}
 	j.step(stepStart).State = StepDone
 	j.next()
 	return nil
@@ -84,6 +90,9 @@ func (j *restoreJob) next() {
 // wayBack says how a person undoes what a restore that failed has done so far.
 func (j *restoreJob) wayBack(d Displaced, w *Withheld) []string {
 	back := []string{"make sure that the service is stopped: net stop certsvc"}
+	if j.registered || j.o.PlanOnly {
+		back = append(back, "take back what is registered: certkeep restore --service --take-back")
+	}
 	if d.Dir != "" {
 		back = append(back,
 			fmt.Sprintf("move what is now in the place of the database (%s) and in the log directory (%s) elsewhere", j.local(j.places.Database), j.local(j.places.LogDir)),
@@ -92,7 +101,13 @@ func (j *restoreJob) wayBack(d Displaced, w *Withheld) []string {
 	if w != nil {
 		back = append(back, w.Undo...)
 	}
-	return append(back, "start the service: net start certsvc")
+	back = append(back, "start the service: net start certsvc")
+	if r, ok := j.control.(Remarker); ok {
+		if stopped := r.StoppedDependents(); len(stopped) > 0 {
+			back = append(back, "start what was stopped with it: net start "+strings.Join(stopped, "; net start "))
+		}
+	}
+	return back
 }
 
 // follows checks that a log of the target's own goes on where the last log of the

@@ -34,9 +34,6 @@ func newControlled(tb testing.TB, cert []byte) controlled {
 }
 
 func (c controlled) Withhold(context.Context) (backup.Withheld, error) {
-	if !c.online {
-		c.tb.Error("withheld when the service had stopped")
-	}
 	return backup.Withheld{What: []string{"CRLs"}, Undo: []string{"reg import again.reg"}}, c.call("Withhold")
 }
 func (c controlled) Release(context.Context) error { return c.call("Release") }
@@ -135,7 +132,7 @@ func newCRL(t *testing.T, a *cadbtest.Authority, number int64, serials ...*big.I
 	t.Helper()
 	tmpl := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}
 	for _, s := range serials {
-		tmpl.RevokedCertificateEntries = append(tmpl.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: s, RevocationTime: time.Now()})
+		tmpl.RevokedCertificateEntries = append(tmpl.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: s, RevocationTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})
 	}
 	raw, err := x509.CreateRevocationList(rand.Reader, tmpl, a.Cert, a.Key)
 	if err != nil {
@@ -198,6 +195,76 @@ func TestRestoreControlledFails(t *testing.T) {
 	}
 }
 
+// remarking has something to say, and services that it stopped.
+type remarking struct{ controlled }
+
+func (remarking) Remarks() []string           { return []string{"W3SVC did not start"} }
+func (remarking) StoppedDependents() []string { return []string{"W3SVC", "other"} }
+
+func TestRestoreControlledRemarks(t *testing.T) {
+	s, dir := standardChain(t)
+	target := remarking{newControlled(t, s.ca.Cert.Raw)}
+	rep, err := backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target))
+	if err != nil || !slices.ContainsFunc(rep.Findings, func(f cadb.Finding) bool { return f.Message == "W3SVC did not start" }) {
+		t.Errorf("%v, findings %v", err, rep.Findings)
+	}
+	target = remarking{newControlled(t, s.ca.Cert.Raw)}
+	target.fail["Register"] = certadm.HrError
+	rep, err = backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target))
+	if err == nil || !strings.Contains(strings.Join(rep.WayBack, "\n"), "net start W3SVC; net start other") {
+		t.Errorf("%v, way back %q", err, rep.WayBack)
+	}
+}
+
+// What an earlier run has registered, and the service never carried out, does not
+// stand in the way of the next; and it can be taken back.
+func TestRestoreControlledAgain(t *testing.T) {
+	s, dir := standardChain(t)
+	target := newControlled(t, s.ca.Cert.Raw)
+	target.fail["StartService"] = &certadm.Error{Op: "x", Code: certadm.HrError}
+	rep, err := backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target))
+	var re *backup.RestoreError
+	if !errors.As(err, &re) || !re.Registered || !strings.Contains(re.Hint(), "stays registered") || target.state != "complete" ||
+		!strings.Contains(strings.Join(rep.WayBack, "\n"), "--take-back") {
+		t.Fatalf("%v, state %q, way back %q", err, target.state, rep.WayBack)
+	}
+	target.calls, target.regs = nil, nil
+	if _, err := backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target)); err == nil {
+		t.Fatal("it starts?")
+	}
+	g := s.gens
+	want := []string{register(g[0][0], g[0][1], 1), "RegisterComplete false", register(g[0][0], g[0][1], 1), "RegisterComplete true"}
+	if i := slices.Index(target.calls, want[0]); i < 0 || !slices.Equal(target.calls[i:i+4], want) {
+		t.Errorf("calls %q", target.calls)
+	}
+	if err := backup.TakeBack(t.Context(), target.Service()); err != nil || target.state != "" {
+		t.Errorf("%v, state %q", err, target.state)
+	}
+	delete(target.fail, "StartService")
+	target.regs = nil
+	if _, err := backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target)); err != nil {
+		t.Error(err)
+	}
+}
+
+// The hint does not say that anything was taken back when it was not.
+func TestRestoreNotTakenBack(t *testing.T) {
+	s, dir := standardChain(t)
+	target := newTarget(t, s.ca.Cert.Raw)
+	target.fail["End"] = &certadm.Error{Op: "x", Code: certadm.HrError}
+	_, err := backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target))
+	var re *backup.RestoreError
+	if !errors.As(err, &re) || !re.Registered || !strings.Contains(re.Hint(), "stays registered") {
+		t.Errorf("%v", err)
+	}
+	target = newTarget(t, s.ca.Cert.Raw)
+	target.fail["RegisterComplete"] = &certadm.Error{Op: "x", Code: certadm.HrError}
+	_, err = backup.Restore(t.Context(), restoreOptions(t, dir, "inc2", target))
+	if !errors.As(err, &re) || re.Registered || !strings.Contains(re.Hint(), "nothing stays registered") {
+		t.Errorf("%v", err)
+	}
+}
+
 // An authority that stays silent is better than one that does not run.
 func TestRestoreControlledNotReleased(t *testing.T) {
 	s, dir := standardChain(t)
@@ -217,13 +284,15 @@ func adcsChain(t *testing.T, ca *cadbtest.Authority) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	svc := &adcs{signature: 1, first: 5, last: 6}
+	crl := newCRL(t, ca, 7, big.NewInt(1))
 	for _, name := range []string{"full", "inc"} {
 		_, err := backup.Take(t.Context(), backup.TakeOptions{Service: svc, Store: folder.Root(dir, folder.Options{}), Name: name,
-			Companions: []backup.Companion{{Name: caName + ".crt", Data: ca.Cert.Raw}, {Name: caName + ".crl", Data: newCRL(t, ca, 7, big.NewInt(1))}}})
+			Companions: []backup.Companion{{Name: caName + ".crt", Data: ca.Cert.Raw}, {Name: caName + ".crl", Data: crl}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		svc.first, svc.last = 7, 8
+		crl = newCRL(t, ca, 8, big.NewInt(1), big.NewInt(8))
 	}
 	return dir
 }
@@ -333,6 +402,51 @@ func TestRestoreADCSLogs(t *testing.T) {
 	var te *backup.TargetError
 	if _, err := backup.Restore(t.Context(), o); !errors.As(err, &te) || te.Earliest != 6 || len(target.calls) > 0 {
 		t.Errorf("until 5: %v, calls %q", err, target.calls)
+	}
+}
+
+// A set that the target cuts short knows of revocations from after the target.
+func TestRestoreADCSUntilInsideSet(t *testing.T) {
+	ca := cadbtest.New(t, caName)
+	target := eseTarget(t, ca)
+	o := restoreOptions(t, adcsChain(t, ca), "inc", target)
+	o.Until.Generation = 7
+	rep, err := backup.Restore(t.Context(), o)
+	if err != nil || !slices.ContainsFunc(rep.Gap.Revoked, func(r backup.GapRevocation) bool { return r.Serial == "08" }) {
+		t.Errorf("%v, gap %+v", err, rep.Gap)
+	}
+}
+
+// renewed is an authority that had another key before.
+type renewed struct {
+	controlled
+	before []byte
+}
+
+func (r renewed) Certificates(context.Context) ([][]byte, error) {
+	return [][]byte{r.before, r.id.Certificate}, nil
+}
+
+func TestRestoreRenewed(t *testing.T) {
+	old, now := cadbtest.New(t, caName), cadbtest.New(t, caName)
+	target := renewed{eseTarget(t, now), old.Cert.Raw}
+	target.id.Name, target.id.SanitizedName = "not the set's name", "not the set's name" // its certificate has to do
+	o := restoreOptions(t, adcsChain(t, old), "inc", target)
+	o.CRLs = []backup.CRLFile{{Name: "old key's.crl", Raw: newCRL(t, old, 9, big.NewInt(3))}, {Name: "new key's.crl", Raw: newCRL(t, now, 9, big.NewInt(4))}}
+	rep, err := backup.Restore(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serials []string
+	for _, r := range rep.Gap.Revoked {
+		serials = append(serials, r.Serial)
+	}
+	if !slices.Contains(serials, "03") || !slices.Contains(serials, "04") {
+		t.Errorf("gap %v", serials)
+	}
+	o.CRLs[0].Raw = newCRL(t, cadbtest.New(t, caName), 9, big.NewInt(3))
+	if _, err := backup.Restore(t.Context(), o); !errors.Is(err, backup.ErrForeignCRL) {
+		t.Errorf("a third key's CRL: %v", err)
 	}
 }
 

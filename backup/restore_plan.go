@@ -215,12 +215,12 @@ func (j *restoreJob) ours(f MaterializedFile) error {
 	if ext == ".crl" {
 		crl, err := parseCRL(raw)
 		if err == nil {
-			err = crl.CheckSignatureFrom(j.ca)
+			err = j.cas.signed(crl.CheckSignatureFrom)
 		}
 		return err
 	}
 	cert, err := parseCertificate(raw)
-	if err == nil && !cert.Equal(j.ca) {
+	if err == nil && !j.cas.has(cert) {
 		err = errors.New("it is not the target's CA certificate")
 	}
 	return err

@@ -50,10 +50,12 @@ func (j *restoreJob) session(ctx context.Context) (err error) {
 			err = errors.Join(err, s.takeBack(ctx, err))
 		}
 	}()
-	if err := s.run(ctx); err != nil {
-		return j.failed(s.at, err)
-	}
+	rerr := s.run(ctx)
 	done = true
+	if rerr != nil {
+		terr := s.takeBack(ctx, rerr) // first: the report says whether it was taken back
+		return errors.Join(j.failed(s.at, rerr), terr)
+	}
 	s.at = j.step(stepEnd)
 	if err := session.End(ctx); err != nil {
 		return j.failed(s.at, err)
@@ -67,16 +69,15 @@ func (j *restoreJob) failed(at *RestoreStep, err error) error {
 	if j.control != nil {
 		j.rep.WayBack = j.wayBack(j.rep.Displaced, j.rep.Withheld)
 	}
-	return &RestoreError{Step: *at, Displaced: j.rep.Displaced, WayBack: j.rep.WayBack, Err: err}
+	return &RestoreError{Step: *at, Displaced: j.rep.Displaced, WayBack: j.rep.WayBack, Registered: j.registered, Err: err}
 }
 
 // restoreSteps are the steps inside a session.
 type restoreSteps struct {
 	*restoreJob
-	session    certadm.Restore
-	at         *RestoreStep
-	registered bool // something was registered in this session
-	phase      Progress
+	session certadm.Restore
+	at      *RestoreStep
+	phase   Progress
 }
 
 func (s *restoreSteps) begin(n int) { s.at = s.step(n) }
@@ -155,11 +156,24 @@ func (s *restoreSteps) registration(run logRun) certadm.Registration {
 // register uses the function for local administrators, and for others the one
 // for which the restore privilege is enough.
 func (s *restoreSteps) register(ctx context.Context, reg certadm.Registration) error {
+	err := s.registerAs(ctx, reg)
+	if len(reg.Map) > 0 && (errors.Is(err, certadm.HrRestoreMapExists) || errors.Is(err, certadm.HrRestoreInProgress)) {
+		// An earlier restore was registered and never carried out. Its files have
+		// been set aside, so that it could not be any more.
+		if err := s.session.RegisterComplete(ctx, certadm.EAbort); err != nil {
+			return fmt.Errorf("taking back what an earlier restore had registered: %w", err)
+		}
+		err = s.registerAs(ctx, reg)
+	}
+	s.registered = s.registered || err == nil
+	return err
+}
+
+func (s *restoreSteps) registerAs(ctx context.Context, reg certadm.Registration) error {
 	err := s.session.Register(ctx, reg)
 	if errors.Is(err, certadm.EAccessDenied) {
 		err = s.session.RegisterThroughFile(ctx, reg)
 	}
-	s.registered = s.registered || err == nil
 	return err
 }
 
@@ -175,6 +189,8 @@ func (s *restoreSteps) takeBack(ctx context.Context, cause error) (err error) {
 	if s.registered {
 		if err = s.session.RegisterComplete(ctx, code); err != nil {
 			err = fmt.Errorf("taking the registration back: %w", err)
+		} else {
+			s.registered = false
 		}
 	}
 	return errors.Join(err, s.session.End(ctx))

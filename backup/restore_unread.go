@@ -18,7 +18,7 @@ func (j *restoreJob) verifyUnread() error {
 	if err != nil {
 		return err
 	}
-	named := full.CA.CertificateSHA256 == fingerprint(j.ca.Raw)
+	named := j.cas.hasSum(full.CA.CertificateSHA256)
 	if !named && !ours {
 		name := full.CA.SanitizedName
 		if name == "" {
@@ -61,7 +61,7 @@ func (j *restoreJob) ownCertificate() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if cert, err := parseCertificate(raw); err == nil && cert.Equal(j.ca) {
+		if cert, err := parseCertificate(raw); err == nil && j.cas.has(cert) {
 			return true, nil
 		}
 	}

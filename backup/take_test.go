@@ -499,7 +499,7 @@ func TestTruncationIsReadBack(t *testing.T) {
 	if !slices.Equal(tr.Removed, backupset.Generations{2}) || !slices.Equal(tr.InDirectory.Before, backupset.Generations{1, 2, 3}) || !slices.Equal(tr.InDirectory.After, backupset.Generations{1, 3}) {
 		t.Errorf("truncation %+v", tr)
 	}
-	if len(res.Remarks) != 2 || !strings.Contains(res.Remarks[0], "logs 00001 are still") || res.Remarks[1] != "ESENT 225" {
+	if !tr.NotTruncated || len(res.Remarks) != 2 || !strings.Contains(res.Remarks[0], "logs 00001 are still") || res.Remarks[1] != "ESENT 225" {
 		t.Errorf("remarks %q", res.Remarks)
 	}
 	entry := k.list()[0]
@@ -508,7 +508,20 @@ func TestTruncationIsReadBack(t *testing.T) {
 	}
 	// A directory that cannot be listed is no failure.
 	res, err = k.take(t.Context(), func(o *TakeOptions) { o.Logs = &watch{err: errors.New("no right")}; o.Type = Full })
-	if err != nil || len(res.Remarks) != 1 || res.Receipt.Truncation.InDirectory != nil {
+	if err != nil || len(res.Remarks) != 1 || res.Receipt.Truncation.InDirectory != nil || res.Receipt.Truncation.NotTruncated {
 		t.Errorf("%v, remarks %q", err, res.Remarks)
+	}
+	// The machine is asked also, and above all, when the truncation fails.
+	k.before = func(op string) error {
+		if op == "CertSrvBackupTruncateLogs" {
+			return certadm.HrError
+		}
+		return nil
+	}
+	res, err = k.take(t.Context(), func(o *TakeOptions) {
+		o.Logs, o.Type = &watch{before: []uint32{1}, after: []uint32{1}, events: []string{"ESENT 225"}}, Full
+	})
+	if err == nil || res == nil || !res.Receipt.Truncation.NotTruncated || res.Receipt.Truncation.InDirectory == nil || len(res.Remarks) != 1 {
+		t.Errorf("%v, %+v", err, res)
 	}
 }

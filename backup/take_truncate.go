@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/certkeep/certkeep/backupset"
 )
@@ -14,41 +15,57 @@ import (
 // times.
 func (t *taker) truncate(ctx context.Context) (tr backupset.Truncation, err error) {
 	tr.Requested = true
-	since, watched := t.o.Now(), t.watch(ctx, &tr, nil)
+	since, before := t.o.Now(), t.watch(ctx, &tr, nil)
 	err = t.b.TruncateLogs(ctx)
 	tr.Outcome = backupset.OutcomeOf(err)
 	if err != nil {
-		return tr, fmt.Errorf("the set is safe, but the logs were not truncated: %w", err)
+		err = fmt.Errorf("the set is safe, but the logs were not truncated: %w", err)
+	} else if err = t.listAgain(ctx, &tr); err != nil {
+		return tr, err
 	}
+	if t.o.Logs != nil {
+		t.readBack(ctx, &tr, since, before)
+	}
+	return tr, err
+}
+
+// listAgain asks the server which logs it still has.
+func (t *taker) listAgain(ctx context.Context, tr *backupset.Truncation) (err error) {
 	after, err := t.b.Logs(ctx)
 	if err != nil {
 		// The set is whole; only the count is unknown.
 		tr.Outcome.Error = "truncated, but the logs could not be listed again: " + err.Error()
-		return tr, nil
+		return nil
 	}
 	if tr.Before, err = t.listed.LogGenerations(); err != nil {
-		return tr, err
+		return err
 	}
 	if tr.After, err = after.LogGenerations(); err != nil {
-		return tr, err
+		return err
 	}
 	tr.Removed = without(tr.Before, tr.After)
-	if watched == nil {
-		return tr, nil
-	}
-	if left := t.watch(ctx, &tr, watched); left != nil {
-		tr.Removed = without(watched, left)
-		gone := without(tr.Before, tr.After) // as the server has it
-		if stay := without(gone, without(gone, left)); len(stay) > 0 {
-			tr.Remarks = append(tr.Remarks, fmt.Sprintf("logs %v are still in the log directory, though the server lists them no longer", stay))
+	return nil
+}
+
+// readBack looks at what the machine itself says: its log directory, and its log of
+// events. Neither depends on the other, nor on what the server said.
+func (t *taker) readBack(ctx context.Context, tr *backupset.Truncation, since time.Time, before backupset.Generations) {
+	if before != nil {
+		if left := t.watch(ctx, tr, before); left != nil {
+			gone := tr.Removed // as the server has it
+			tr.Removed = without(before, left)
+			if stay := without(gone, without(gone, left)); len(stay) > 0 {
+				tr.NotTruncated = true
+				tr.Remarks = append(tr.Remarks, fmt.Sprintf("logs %v are still in the log directory, though the server lists them no longer", stay))
+			}
 		}
 	}
 	events, err := t.o.Logs.Events(ctx, since)
+	tr.NotTruncated = tr.NotTruncated || len(events) > 0
 	if err != nil {
 		events = append(events, "the machine's event log could not be read: "+err.Error())
 	}
 	tr.Remarks = append(tr.Remarks, events[:min(len(events), maxEvents)]...)
-	return tr, nil
 }
 
 // maxEvents bounds what is kept of an engine's events: they say the same.

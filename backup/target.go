@@ -66,6 +66,16 @@ type Controller interface {
 	StartService(ctx context.Context) error
 }
 
+// Remarker is implemented by a [Controller] that has more to tell.
+type Remarker interface {
+	// Remarks says what did not go as it should have, and was no reason to fail.
+	Remarks() []string
+
+	// StoppedDependents names the services that were stopped with the authority's
+	// and have not been started again.
+	StoppedDependents() []string
+}
+
 // Withheld says what [Controller.Withhold] did, and how a person undoes it.
 type Withheld struct {
 	What []string `json:"what"` // in words, for the report

@@ -155,6 +155,9 @@ func (r *fakeRestore) register(name string, reg certadm.Registration) error {
 		return err
 	}
 	t := r.t
+	if t.state != "" && len(reg.Map) > 0 {
+		return &certadm.Error{Op: name, Code: certadm.HrRestoreMapExists}
+	}
 	switch {
 	case t.state == "registered", (len(reg.Map) == 1) != (len(t.regs) == 0):
 		t.tb.Errorf("register in state %q after %d: %+v", t.state, len(t.regs), reg)

@@ -47,6 +47,10 @@ type Truncation struct {
 	// after, where it could be looked into; Removed then counts what went there.
 	InDirectory *BeforeAfter `json:"in_directory,omitempty"`
 
+	// NotTruncated says that logs stayed that should have gone: the log directory
+	// still has them, or the engine said so.
+	NotTruncated bool `json:"not_truncated,omitempty"`
+
 	// Remarks say what an operator should know: logs that stayed though the server
 	// no longer lists them, and events of the engine.
 	Remarks []string `json:"remarks,omitempty"`

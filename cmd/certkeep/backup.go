@@ -92,7 +92,7 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions, 
 		defer m.Close()
 		take := conn.TakeOptions()
 		take.Store, take.Name, take.Force, take.Type, take.KeepLog = store, name, o.force, kind, o.keepLog
-		take.Tool, take.Observe, take.Progress = backup.ToolName(versionOf().Version), o.observer(c), m.job
+		take.Tool, take.Observe, take.Progress = backup.ToolName(versionOf().Version), c.tracer(o.trace), m.job
 		res, err = backup.Take(ctx, take)
 		return err
 	})
@@ -104,10 +104,11 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions, 
 	}
 	r := newBackupResult(res, o.folder)
 	h.Authority, h.Set = r.Authority, r.Set
-	if len(r.Remarks) > 0 {
+	if res.Receipt != nil && res.Receipt.Truncation.NotTruncated {
 		h.more = append(h.more, eventlog.Event{ID: eventlog.LogsNotTruncated, What: strings.Join(r.Remarks, "; "), Set: r.Set, Authority: r.Authority, Folder: o.folder})
 	}
-	return errors.Join(c.result(r, r.human), backupFailure(err, o.folder), r.partly())
+	// The set is there and safe, whatever failed after it was.
+	return errors.Join(c.result(r, r.human), withExit(exitPartly, backupFailure(err, o.folder)), r.partly())
 }
 
 // backupFailure adds what certutil's users know to what they know it from.
@@ -116,43 +117,6 @@ func backupFailure(err error, dir string) error {
 		return withHint(err, "choose another folder than %s, or replace the set in it with --force", dir)
 	}
 	return err
-}
-
-// observer prints the calls for --trace.
-func (o *backupOptions) observer(c *console) func(backup.Call) {
-	if !o.trace {
-		return nil
-	}
-	return func(call backup.Call) {
-		if c.json {
-			c.line(traceLine{Call: call.Op, Argument: call.Argument, Result: fmt.Sprintf("0x%08X", uint32(call.Code)), //nolint:errcheck // the result's own printing fails likewise
-				Microseconds: call.Duration.Microseconds(), Bytes: call.Bytes, Items: call.Items})
-			return
-		}
-		s := fmt.Sprintf("%-34s %-10s %8s", call.Op, fmt.Sprintf("0x%08X", uint32(call.Code)), took(call.Duration))
-		if call.Bytes > 0 {
-			s += "  " + size(call.Bytes)
-		}
-		if call.Items > 0 {
-			s += "  " + plural(call.Items, "name", "names")
-		}
-		if call.Argument != "" {
-			s += "  " + call.Argument
-		}
-		if call.Code != certadm.SOK {
-			s += "  " + call.Code.String()
-		}
-		fmt.Fprintln(c.stderr, oneLine(s))
-	}
-}
-
-type traceLine struct {
-	Call         string `json:"call"`
-	Argument     string `json:"argument,omitempty"`
-	Result       string `json:"result"`
-	Microseconds int64  `json:"microseconds"`
-	Bytes        int64  `json:"bytes,omitempty"`
-	Items        int    `json:"items,omitempty"`
 }
 
 // rehearseBackup decides, without a session, what would be taken.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha1"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ type keyExportOptions struct {
 	secret     secretOptions
 	ca         string
 	passphrase secretOptions // of the key of --ca
+	hash       string
 	events     bool
 	dryRun     bool
 }
@@ -60,6 +62,7 @@ that is not exportable, is refused: back it up with the means of its maker.`,
 	o.secret.addFlags(f, "the password of FILE")
 	f.StringVar(&o.ca, "ca", "", "export the key of the authority in `CADIR`")
 	f.StringVar(&o.passphrase.file, "key-password-file", "", "with --ca: read the passphrase of the authority's key from the first line of `FILE`")
+	f.StringVar(&o.hash, "certificate", "", "on Windows: export the key of the certificate with this `SHA-1`, of before a renewal (default the newest)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say whose key would be exported, and export nothing")
 	addEventLogFlag(f, &o.events)
 	return describe(cmd, "certkeep key export E:\\safe\\ca.pfx\ncertkeep key export /media/safe/ca.pfx --ca pki", exitOK, exitFailed, exitUsage, exitPartly, exitSecret, exitInterrupted)
@@ -78,6 +81,9 @@ type keyExportResult struct {
 func runKeyExport(ctx context.Context, c *console, file string, o keyExportOptions, h *happening) error {
 	if o.ca == "" && o.passphrase.file != "" {
 		return usagef("--key-password-file belongs to --ca")
+	}
+	if o.ca != "" && o.hash != "" {
+		return usagef("--certificate and --ca exclude each other")
 	}
 	h.Folder = file
 	source, name, err := o.source(ctx, c)
@@ -138,7 +144,31 @@ func (o *keyExportOptions) source(ctx context.Context, c *console) (cakey.Source
 	if err != nil {
 		return nil, "", err
 	}
-	return cakey.Store(cakey.Hash(certificate)), id.Name, nil
+	hash := cakey.Hash(certificate)
+	if o.hash != "" {
+		if hash, err = cakey.ParseHash(o.hash); err != nil {
+			return nil, "", usagef("--certificate: %w", err)
+		}
+		if err := ownCertificate(ctx, host, hash); err != nil {
+			return nil, "", err
+		}
+	}
+	return cakey.Store(hash), id.Name, nil
+}
+
+// ownCertificate refuses a certificate that is not one of the authority's: its key
+// is nobody's to export here.
+func ownCertificate(ctx context.Context, host *adcs.Host, hash [sha1.Size]byte) error {
+	all, err := host.Certificates(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if cakey.Hash(c) == hash {
+			return nil
+		}
+	}
+	return withHint(fmt.Errorf("%x is no certificate of %s", hash, host.SanitizedName()), "certutil -getreg CA\\CACertHash lists them")
 }
 
 func (o *keyExportOptions) embedded(ctx context.Context, c *console) (cakey.Source, string, error) {

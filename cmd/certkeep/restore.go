@@ -25,6 +25,8 @@ type restoreOptions struct {
 	service   bool
 	clearLogs bool
 	maps      []string
+	trace     bool
+	takeBack  bool
 	eventLog  bool
 	plan      bool
 	dryRun    bool
@@ -47,6 +49,8 @@ func (o *restoreOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.acceptGap, "accept-gap", false, "with --ca and --service: let the authority publish CRLs although revocations are missing in its database")
 	f.BoolVar(&o.force, "force", false, "with --to: replace the set in DIR")
 	f.StringVar(&o.scratch, "scratch", "", "make the temporary directory in `DIR` (default the system's)")
+	f.BoolVar(&o.trace, "trace", false, "print each call of the procedure with its result as it happens")
+	f.BoolVar(&o.takeBack, "take-back", false, "with --service, and the service stopped: take back what a restore registered and the service has not carried out")
 	addEventLogFlag(f, &o.eventLog)
 }
 
@@ -77,7 +81,7 @@ exit code is 3, and what to do is printed, as is the way back after a failure.
 --plan prints all of it and does nothing.`,
 		Args: c.exactly(),
 		RunE: c.do(func(ctx context.Context, _ []string) error {
-			return c.reported(ctx, o.eventLog && !o.plan && !o.dryRun, restoreEvents, func(h *happening) error { return runRestore(ctx, c, o, h) })
+			return c.reported(ctx, o.eventLog && !o.plan && !o.dryRun && o.to == "" && !o.takeBack, restoreEvents, func(h *happening) error { return runRestore(ctx, c, o, h) })
 		}),
 	}
 	o.addFlags(cmd.Flags())
@@ -100,8 +104,10 @@ func runRestore(ctx context.Context, c *console, o restoreOptions, h *happening)
 		return usagef("--crl and --accept-gap belong to --ca and --service")
 	case o.to == "" && o.force:
 		return usagef("--force belongs to --to")
-	case !o.service && (o.clearLogs || len(o.maps) > 0):
-		return usagef("--clear-logs and --map belong to --service")
+	case !o.service && (o.clearLogs || o.takeBack || len(o.maps) > 0):
+		return usagef("--clear-logs, --map and --take-back belong to --service")
+	case o.takeBack:
+		return runTakeBack(ctx, c, o)
 	}
 	h.Folder = o.folder
 	chain, err := o.chain(ctx)
@@ -116,6 +122,32 @@ func runRestore(ctx context.Context, c *console, o restoreOptions, h *happening)
 		return notOpened(err)
 	}
 	return errors.Join(runRestoreInto(ctx, c, o, chain, conn, h), conn.Close())
+}
+
+type takeBackResult struct {
+	TakenBack bool `json:"taken_back"`
+	Plan      bool `json:"plan,omitempty"`
+}
+
+// runTakeBack is a step of the way back from a restore that failed.
+func runTakeBack(ctx context.Context, c *console, o restoreOptions) error {
+	conn, err := o.openTarget(ctx)
+	if err != nil {
+		return notOpened(err)
+	}
+	if !o.plan {
+		err = backup.TakeBack(ctx, backup.Traced(conn.Service(), c.tracer(o.trace)))
+	}
+	if err = errors.Join(err, conn.Close()); err != nil {
+		return err
+	}
+	return c.result(takeBackResult{TakenBack: !o.plan, Plan: o.plan}, func(w io.Writer) error {
+		word := "what was registered is taken back; the files are as they were"
+		if o.plan {
+			word = "would take back what is registered"
+		}
+		return lastLine(w, word)
+	})
 }
 
 // openTarget opens the authority that is to be restored.
@@ -155,7 +187,7 @@ func runRestoreInto(ctx context.Context, c *console, o restoreOptions, chain cha
 	}
 	m := c.progress()
 	r, err := backup.Restore(ctx, backup.RestoreOptions{Source: chain.Source, Until: chain.until, OpenLog: o.openLog, MoreLogs: chain.logs,
-		Target: target, CRLs: crls, AcceptGap: o.acceptGap, ClearLogs: o.clearLogs, PlanOnly: o.plan, Scratch: o.scratch, Progress: m.job})
+		Target: target, CRLs: crls, AcceptGap: o.acceptGap, ClearLogs: o.clearLogs, PlanOnly: o.plan, Scratch: o.scratch, Observe: c.tracer(o.trace), Progress: m.job})
 	m.Close()
 	if r != nil {
 		h.Authority, h.Set = r.CA, strings.Join(r.Sets, ", ")
@@ -253,6 +285,18 @@ func printGap(w io.Writer, g *backup.Gap) (err error) {
 		print("\nrevoked elsewhere, not in this database\n")
 		for _, r := range g.Revoked {
 			print("  %s  %s  %s  %s\n", oneLine(r.Serial), stamp(r.Time), r.Reason, oneLine(r.Source))
+		}
+	}
+	var passed []string
+	for _, src := range g.Sources {
+		if src.Note != "" {
+			passed = append(passed, oneLine(src.Name+": "+src.Note))
+		}
+	}
+	if len(passed) > 0 {
+		print("\ncompared, and of no use\n")
+		for _, s := range passed {
+			print("  %s\n", s)
 		}
 	}
 	if len(g.Issued) > 0 {

@@ -27,6 +27,7 @@ const (
 	serviceName  = "CertSvc"
 	asService    = "run-as-service"
 	logFile      = `C:\certsvc.log`
+	failFile     = `C:\fail` // makes the service stop as it starts
 )
 
 // TestService is Certificate Services, when the service manager calls it.
@@ -52,6 +53,9 @@ func note(err error) {
 
 func (service) Execute(_ []string, requests <-chan svc.ChangeRequest, status chan<- svc.Status) (bool, uint32) {
 	status <- svc.Status{State: svc.StartPending}
+	if _, err := os.Stat(failFile); err == nil {
+		return true, 939523546 // what AD CS says of a database that was not shut down
+	}
 	a, err := serve.Start(context.Background(), serve.Options{Dir: authorityDir, Wire: serve.Wire{Listen: "127.0.0.1:0"}})
 	if err != nil {
 		note(err)

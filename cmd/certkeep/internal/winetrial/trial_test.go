@@ -159,10 +159,74 @@ func TestWine(t *testing.T) {
 		t.Errorf("withheld for nothing: %s", got)
 	}
 
-	// A restore that cannot go on says the way back, and it is one.
+	// Damage is noticed before anything is touched.
 	flip(t, filepath.Join(p.Drive(), "b2", "full", "DataBase", "Example CA.db"))
 	m.want(4, words(`restore --folder C:\b2 --service`), "Example CA.db")
 	m.want(0, words("ping local:"))
+	m.wayBack()
+}
+
+// wayBack has a restore fail as the service starts, and follows the way back that it
+// prints.
+func (m *machine) wayBack() {
+	t, p := m.t, m.p
+	fail := filepath.Join(p.Drive(), "fail")
+	p.Run(t, "net", "stop", "CertSvc")
+	_, talk, _ := m.run(words(`ca issue C:\pki --subject CN=kept.example`)...)
+	_, kept, _ := strings.Cut(strings.TrimSpace(talk), "serial number ")
+	p.Run(t, "net", "start", "CertSvc")
+	if err := os.WriteFile(fail, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := m.want(1, words(`restore --folder C:\b --service --accept-gap --trace --json`), "CertSrvRestoreRegister")
+	var rep struct {
+		WayBack   []string `json:"way_back"`
+		Displaced struct {
+			Dir   string
+			Files []string
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &rep); err != nil {
+		t.Fatal(err)
+	}
+	back := strings.Join(rep.WayBack, "\n")
+	if !strings.Contains(back, "--take-back") || !strings.Contains(back, rep.Displaced.Dir) || rep.Displaced.Dir == "" {
+		t.Fatalf("the way back:\n%s", back)
+	}
+	if err := os.Remove(fail); err != nil {
+		t.Fatal(err)
+	}
+	// As printed: stopped it is; taken back; what is there elsewhere; what was there
+	// back; started.
+	m.want(0, words("restore --service --take-back"))
+	local := func(windows string) string {
+		return filepath.Join(p.Drive(), filepath.FromSlash(strings.ReplaceAll(strings.TrimPrefix(windows, `C:\`), `\`, "/")))
+	}
+	for _, dir := range []string{"database", "log"} {
+		from := filepath.Join(p.Drive(), "pki", dir)
+		if err := os.Rename(from, from+".failed"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(from, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range rep.Displaced.Files {
+		if !strings.Contains(f, `\`) {
+			f = rep.Displaced.Dir + `\` + f
+		}
+		// C:\pki\log.certkeep-TIME\log00001.log was in C:\pki\log
+		dir, _, _ := strings.Cut(f[:strings.LastIndexByte(f, '\\')], ".certkeep-")
+		if err := os.Rename(local(f), filepath.Join(local(dir), f[strings.LastIndexByte(f, '\\')+1:])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Run(t, "net", "start", "CertSvc")
+	m.want(0, words(`backup local: --folder C:\b3\full --type full`))
+	if out := m.want(0, words(`certs --folder C:\b3 --csv`)); kept == "" || !strings.Contains(out, kept) {
+		t.Errorf("after the way back %s is missing in\n%s", kept, out)
+	}
 	p.Run(t, "net", "stop", "CertSvc")
 }
 
