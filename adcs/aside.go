@@ -24,12 +24,13 @@ const asideMark = ".certkeep-"
 // nothing is deleted.
 //
 // What is to go where is written down before the first file moves. After an
-// interruption SetAside goes on with that. Until the service has been started
-// again it is one restore: what a run that failed has already put in place is then
-// moved into a directory of its own (again-1) below the first one, and the answer
-// is what the first run set aside. After that it is another restore, with a
-// directory of its own. Whether the service was started by other means shows by
-// the checkpoint: no restore makes one.
+// interruption SetAside goes on with that, unless somebody has moved files back or
+// the service has run since. Until the service has been started again it is one
+// restore: what a run that failed has already put in place is then moved into a
+// directory of its own (again-1) below the first one, and the answer is what was set
+// aside before. After that it is another restore, with a directory of its own.
+// Whether the service was started by other means shows by the checkpoint: no restore
+// makes one.
 //
 // The service must be stopped.
 func (h *Host) SetAside(ctx context.Context) (backup.Displaced, error) {
@@ -48,7 +49,14 @@ func (h *Host) SetAside(ctx context.Context) (backup.Displaced, error) {
 	// is there beside what was moved, a power loss has brought back.
 	interrupted := j != nil && j.State == asideMoving
 	if interrupted {
-		if err := h.carryOut(ctx, j); err != nil {
+		if gone, err := h.abandoned(ctx, j, dirs); err != nil {
+			return backup.Displaced{}, err
+		} else if gone {
+			j, interrupted = nil, false
+		}
+	}
+	if interrupted {
+		if err := h.move(ctx, j); err != nil {
 			return h.displaced(j), err
 		}
 	}
@@ -56,20 +64,24 @@ func (h *Host) SetAside(ctx context.Context) (backup.Displaced, error) {
 	if err != nil {
 		return backup.Displaced{}, err
 	}
-	if j == nil || !interrupted && !h.sameRestore(j, dirs, names) {
+	switch {
+	case j == nil || !interrupted && !h.sameRestore(j, dirs, names):
 		if j, err = h.newJournal(dirs, names); err != nil {
 			return backup.Displaced{}, err
 		}
-	} else if len(names) > 0 {
-		j.again(names)
-	} else {
+	case len(names) > 0:
+		h.again(j, names)
+	case !interrupted:
 		return h.displaced(j), nil
 	}
 	if err := h.store(asideFile, j); err != nil {
 		return backup.Displaced{}, err
 	}
-	err = h.carryOut(ctx, j)
-	return h.displaced(j), err
+	if err := h.move(ctx, j); err != nil {
+		return h.displaced(j), err
+	}
+	j.State = asideMoved
+	return h.displaced(j), h.store(asideFile, j)
 }
 
 func (h *Host) mustBeStopped() error {
@@ -142,9 +154,13 @@ func rank(name string) int {
 
 // isEngineFile recognizes the files of ESE with the base name that AD CS gives it
 // ("edb"): logs, reserve logs, checkpoint, temporary database, the database with
-// its flush map and patch file; and those of the embedded authority.
+// its flush map and patch file; and those of the embedded authority. What a restore
+// that was cut off has copied of one of them in part is one too.
 func isEngineFile(name, authority string) bool {
 	name, authority = strings.ToLower(name), strings.ToLower(authority)
+	if whole, ok := beingWritten(name); ok {
+		name = whole
+	}
 	if tail, ok := strings.CutPrefix(name, authority); ok {
 		switch tail {
 		case ".edb", ".jfm", ".pat", ".stm", ".db", ".db-wal", ".db-shm", ".db-journal":
@@ -198,12 +214,30 @@ func (h *Host) there(path string) bool {
 	return err == nil
 }
 
-// carryOut makes the moves that are not yet made, and says so in the journal.
-func (h *Host) carryOut(ctx context.Context, j *asideJournal) error {
+// move makes the moves that are not yet made. If it fails, the journal says which
+// are: one that is found undone later was taken back by somebody.
+func (h *Host) move(ctx context.Context, j *asideJournal) error {
+	dirs, err := h.moveFiles(ctx, j)
+	// The new names must be on disk before the old ones are gone from it.
+	if serr := h.syncDirs(dirs); serr != nil {
+		return errors.Join(err, serr)
+	}
+	if err == nil {
+		return nil
+	}
+	for i, m := range j.Moves {
+		j.Moves[i].Made = h.there(m.To)
+	}
+	return errors.Join(err, h.store(asideFile, j))
+}
+
+// moveFiles returns the directories in which names have changed, those of new names
+// first.
+func (h *Host) moveFiles(ctx context.Context, j *asideJournal) ([]string, error) {
 	var to, from []string
 	for i, m := range j.Moves {
 		if err := ctx.Err(); err != nil {
-			return err
+			return append(to, from...), err
 		}
 		// Also after a move that is made: an interruption may have come before the
 		// directories were synced.
@@ -212,19 +246,22 @@ func (h *Host) carryOut(ctx context.Context, j *asideJournal) error {
 			continue
 		}
 		if err := h.fsys.MkdirAll(filepath.Dir(m.To), 0o700); err != nil {
-			return err
+			return append(to, from...), err
 		}
 		err := h.fsys.Rename(m.From, m.To)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && !h.there(m.From):
 			j.Moves[i].Missing = true
 		case err != nil:
-			return h.moveError(m.From, err)
+			return append(to, from...), h.moveError(m.From, err)
 		}
 	}
-	// The new names must be on disk before the old ones are gone from it.
+	return append(to, from...), nil
+}
+
+func (h *Host) syncDirs(dirs []string) error {
 	done := make(map[string]bool)
-	for _, dir := range append(to, from...) {
+	for _, dir := range dirs {
 		if done[dir] {
 			continue
 		}
@@ -233,8 +270,7 @@ func (h *Host) carryOut(ctx context.Context, j *asideJournal) error {
 			return err
 		}
 	}
-	j.State = asideMoved
-	return h.store(asideFile, j)
+	return nil
 }
 
 func (h *Host) moveError(path string, err error) error {
@@ -247,13 +283,13 @@ func (h *Host) moveError(path string, err error) error {
 	return e
 }
 
-// displaced is what the first run of a restore set aside: names in the directory
+// displaced is what the restore set aside before it put anything in place: names in the directory
 // of the database's files, and whole paths of those elsewhere.
 func (h *Host) displaced(j *asideJournal) backup.Displaced {
 	var d backup.Displaced
 	main := j.Dirs[0].To
 	for _, m := range j.Moves {
-		if m.Again > 0 || m.Missing || !h.there(m.To) {
+		if m.Again > 0 && !m.Own || m.Missing || !h.there(m.To) {
 			continue
 		}
 		d.Dir = main
@@ -277,8 +313,8 @@ func (h *Host) closeAside() error {
 		return err
 	}
 	if j.State == asideMoving {
-		return fmt.Errorf("%s: the service was started while its files were being set aside", asideFile)
+		err = fmt.Errorf("%s: the service was started while its files were being set aside; what is in %s stays there", asideFile, j.Dirs[0].To)
 	}
 	j.State = asideClosed
-	return h.store(asideFile, j)
+	return errors.Join(err, h.store(asideFile, j))
 }

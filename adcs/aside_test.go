@@ -25,8 +25,8 @@ const certLog = `C:\Windows\system32\CertLog\`
 // engine are the files of a CA's database, and others are not.
 var (
 	engine = map[string]string{"example ca.edb": "database", "example ca.jfm": "flush map", "edb.log": "current", "edb0001a.log": "1a", "edb00000001b.log": "1b",
-		"edb.chk": "checkpoint", "edbres00001.jrs": "reserve", "edbtmp.log": "next", "tmp.edb": "temporary"}
-	others = map[string]string{"other.edb": "another's", "certsrv.log": "a text", "edb.txt": "note", "notes.doc": "x", "sub/edb00001.log": "deeper"}
+		"edb.chk": "checkpoint", ".edb0001a.log.abcdefg2.partial": "half a log", ".example ca.edb.abcdefg2.partial": "half a database", "edbres00001.jrs": "reserve", "edbtmp.log": "next", "tmp.edb": "temporary"}
+	others = map[string]string{"other.edb": "another's", "certsrv.log": "a text", "edb.txt": "note", "notes.doc": "x", ".notes.doc.abcdefg2.partial": "half a note", ".edb.log.abc.partial": "not so written", "edb.log.abcdefg2.partial": "nor this", "sub/edb00001.log": "deeper"}
 )
 
 const asideNow = "certlog.certkeep-20261125T120000Z/"

@@ -29,6 +29,7 @@ const ConfigurationFile = "CertSvc-Configuration.reg"
 //     hashes. Security is a descriptor of who may do what, and modules of other
 //     makers may write what they please: keep the file as the database is kept.
 //     The subkey of a pending restore is left out; importing it would leave one.
+//     What Withhold has set is not in it, but what was there before.
 //   - CAPolicy.inf of the Windows directory.
 //   - The authority's certificates, by the names that AD CS gives them, and all of
 //     them with their issuers in one PKCS#7 file: that is what a server across the
@@ -65,6 +66,13 @@ func (c *collector) add(name, source string, data []byte) {
 func (c *collector) configuration(ctx context.Context) {
 	e := export{sys: c.sys}
 	e.key(ctx, configurationKey, 0)
+	source := `HKLM\` + configurationKey
+	names, err := c.asBefore(e.keys)
+	if err != nil {
+		e.fail(c.key(), err)
+	} else if len(names) > 0 {
+		source += " (" + strings.Join(names, ", ") + " from before they were withheld for a restore)"
+	}
 	for _, err := range e.failed {
 		c.skip(ConfigurationFile, err)
 	}
@@ -80,7 +88,7 @@ func (c *collector) configuration(ctx context.Context) {
 	if len(e.failed) == 0 {
 		c.out.Configuration = backupset.Present
 	}
-	c.add(ConfigurationFile, `HKLM\`+configurationKey, b)
+	c.add(ConfigurationFile, source, b)
 }
 
 // Bounds of the exported configuration. A real one has some twenty keys and tens

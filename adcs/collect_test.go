@@ -156,6 +156,7 @@ func TestKeyPresence(t *testing.T) {
 	for provider, want := range map[string]backupset.Presence{
 		"Microsoft Software Key Storage Provider":        backupset.NotAttempted,
 		"microsoft strong cryptographic provider":        backupset.NotAttempted,
+		"Microsoft RSA Signature Cryptographic Provider": backupset.NotAttempted,
 		"Microsoft Enhanced Cryptographic Provider v1.0": backupset.NotAttempted,
 		"":                                   backupset.NotAttempted,
 		"Microsoft Platform Crypto Provider": backupset.InHSM,
@@ -202,5 +203,84 @@ func TestIsIssuer(t *testing.T) {
 		if got := isIssuer(c.issuer, c.cert); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// TestCollectWithheld: a backup that is taken while the authority is withheld has
+// the configuration to go back to, and not the one of the meantime.
+func TestCollectWithheld(t *testing.T) {
+	exported := func(t *testing.T, f *fake) (map[string]regfile.Value, string, backup.Collected) {
+		t.Helper()
+		c, err := f.open(t, Options{}).Collect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := regfile.Decode(companion(c, ConfigurationFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]regfile.Value)
+		for _, k := range keys {
+			for _, v := range k.Values {
+				if strings.EqualFold(k.Path, `HKEY_LOCAL_MACHINE\`+configurationKey+`\`+testName) {
+					got[v.Name] = v
+				}
+			}
+		}
+		return got, c.Companions[0].Source, c
+	}
+	f := newFake(t)
+	f.failed["private"] = fs.ErrPermission // who takes backups need not be let in
+	before := f.withholdable()
+	if got, source, c := exported(t, f); source != `HKLM\`+configurationKey || c.Configuration != backupset.Present || !cmp.Equal(*before[crlURLs], got[crlURLs]) {
+		t.Errorf("not withheld: %q, %q", source, c.Configuration)
+	}
+	clear(f.failed)
+	h := f.open(t, Options{})
+	if _, err := h.Withhold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, source, c := exported(t, f)
+	if !cmp.Equal(*before[interfaceFlags], got[interfaceFlags]) || !cmp.Equal(*before[crlURLs], got[crlURLs]) {
+		t.Errorf("withheld: %v", got)
+	}
+	if !strings.Contains(source, interfaceFlags+", "+crlURLs+" from before") || c.Configuration != backupset.Present || len(got) != 4 {
+		t.Errorf("withheld: %q, %q, %d values", source, c.Configuration, len(got))
+	}
+
+	// What somebody has set since is his.
+	f.put(h.key(), regfile.NewNumber(interfaceFlags, 0x60e))
+	if got, source, _ = exported(t, f); number32(t, new(got[interfaceFlags])) != 0x60e || strings.Contains(source, interfaceFlags) || !strings.Contains(source, crlURLs) {
+		t.Errorf("changed: %v, %q", got[interfaceFlags], source)
+	}
+
+	// If it cannot be known, it is not called the configuration.
+	f.failed["private"] = fs.ErrPermission
+	if _, _, c = exported(t, f); c.Configuration != "" || !strings.Contains(strings.Join(c.Skipped, "\n"), "withheld") {
+		t.Errorf("unknown: %q, %q", c.Configuration, c.Skipped)
+	}
+
+	// But nobody asks once it publishes again.
+	importUndo(t, f)
+	if _, _, c = exported(t, f); c.Configuration != backupset.Present {
+		t.Errorf("published again: %q", c.Skipped)
+	}
+
+	// An authority that is closed as it stands has nothing to look for.
+	f = newFake(t)
+	f.failed["private"] = fs.ErrPermission
+	f.put(h.key(), regfile.NewNumber(interfaceFlags, 0xe))
+	if got, source, c := exported(t, f); number32(t, new(got[interfaceFlags])) != 0xe || source != `HKLM\`+configurationKey || c.Configuration != backupset.Present {
+		t.Errorf("closed: %q, %q", source, c.Skipped)
+	}
+
+	// There was no such value, and importing it makes it so.
+	f = newFake(t)
+	f.put(h.key(), regfile.Value{Name: interfaceFlags, Delete: true})
+	if _, err := f.open(t, Options{}).Withhold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := exported(t, f); !got[interfaceFlags].Delete {
+		t.Errorf("none before: %v", got[interfaceFlags])
 	}
 }

@@ -204,7 +204,7 @@ func (f *fake) remove(key, name string) error {
 	return nil
 }
 
-func (f *fake) flush(string) error { f.log = append(f.log, "flush"); return nil }
+func (f *fake) flush(string) error { f.log = append(f.log, "flush"); return f.fails("flush") }
 
 func (f *fake) expand(s string) (string, error) {
 	for k, v := range f.env {

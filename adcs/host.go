@@ -56,6 +56,8 @@ type Host struct {
 	name  string // sanitized
 	names machineNames
 	maps  []mapping
+
+	remarks []string // of StartService
 }
 
 // Open finds this machine's authority. It may be stopped. [ErrNotWindows] and

@@ -125,6 +125,14 @@ func windowsNames(t *testing.T, h *Host) {
 			t.Errorf("%s: %s, %v", unc, got, err)
 		}
 	}
+	// Whoever starts this, and with what environment: it is the same machine.
+	t.Setenv("SystemRoot", `D:\elsewhere`)
+	t.Setenv("ProgramData", `D:\elsewhere`)
+	for text, want := range map[string]string{`%SystemRoot%\x`: `C:\windows\x`, `%windir%`: `C:\windows`, `%programdata%\x`: `C:\ProgramData\x`, `%ALLUSERSPROFILE%`: `C:\ProgramData`} {
+		if got, err := h.sys.expand(text); err != nil || !strings.EqualFold(got, want) {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
 	if _, err := h.sys.expand("%no such variable%"); err == nil {
 		t.Error("a variable that is not there was expanded")
 	}

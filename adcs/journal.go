@@ -3,6 +3,7 @@ package adcs
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,12 +22,14 @@ const (
 
 // asideJournal says what goes where. It holds the moves of one restore.
 type asideJournal struct {
-	Schema  int         `json:"schema"` // 1
-	State   asideState  `json:"state"`
-	Started time.Time   `json:"started"`
-	Dirs    []asideDir  `json:"dirs"` // that of the database first
-	Runs    int         `json:"runs"` // how often files were moved
-	Moves   []asideMove `json:"moves"`
+	Schema  int        `json:"schema"` // 1
+	State   asideState `json:"state"`
+	Started time.Time  `json:"started"`
+	Dirs    []asideDir `json:"dirs"` // that of the database first
+	Runs    int        `json:"runs"` // how often files were moved again
+	// Filled says that a run has ended: what has come since may be a restore's.
+	Filled bool        `json:"filled,omitempty"`
+	Moves  []asideMove `json:"moves"`
 }
 
 type asideDir struct {
@@ -38,6 +41,8 @@ type asideMove struct {
 	From    string `json:"from"`
 	To      string `json:"to"`
 	Again   int    `json:"again,omitempty"`   // the run, if not the first
+	Own     bool   `json:"own,omitempty"`     // though it is not of the first run, it is the authority's
+	Made    bool   `json:"made,omitempty"`    // it was made when a run failed
 	Missing bool   `json:"missing,omitempty"` // it was gone before it was moved
 }
 
@@ -74,11 +79,18 @@ func (h *Host) besides(dir string) (bool, error) {
 	return h.sys.sameVolume(dir, parent)
 }
 
-// again plans to move what an earlier run of the same restore has put in place.
-func (j *asideJournal) again(names []string) {
+// again plans to move what an earlier run of the same restore has put in place, or,
+// if none has come that far, what the first run did not know of.
+func (h *Host) again(j *asideJournal, names []string) {
+	j.Filled = j.Filled || j.State != asideMoving
 	j.State = asideMoving
 	j.Runs++
+	known := len(j.Moves)
 	j.add(names, j.Runs)
+	for i, m := range j.Moves[known:] {
+		// A power loss may have left a file its old name beside the new one.
+		j.Moves[known+i].Own = !j.Filled && !slices.ContainsFunc(j.Moves[:known], func(o asideMove) bool { return o.From == m.From && h.there(o.To) })
+	}
 }
 
 func (j *asideJournal) add(names []string, run int) {

@@ -3,29 +3,11 @@ package adcs
 import (
 	"errors"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/cakey"
 )
-
-// softwareProviders are Microsoft's providers that keep keys as files of the
-// machine (Microsoft's pages "Cryptographic Provider Types", "Microsoft
-// Cryptographic Service Providers" and "CNG Key Storage Providers"). Those for
-// smart cards and for the TPM are not among them.
-var softwareProviders = []string{
-	"Microsoft Software Key Storage Provider",
-	"Microsoft Base Cryptographic Provider v1.0",
-	"Microsoft Enhanced Cryptographic Provider v1.0",
-	"Microsoft Strong Cryptographic Provider",
-	"Microsoft Enhanced RSA and AES Cryptographic Provider",
-	"Microsoft Enhanced RSA and AES Cryptographic Provider (Prototype)",
-	"Microsoft RSA SChannel Cryptographic Provider",
-	"Microsoft Base DSS Cryptographic Provider",
-	"Microsoft Base DSS and Diffie-Hellman Cryptographic Provider",
-	"Microsoft Enhanced DSS and Diffie-Hellman Cryptographic Provider",
-	"Microsoft DH SChannel Cryptographic Provider",
-}
 
 // Provider is the name of the provider that holds the authority's key, empty if
 // the registry does not say.
@@ -41,8 +23,7 @@ func (h *Host) Provider() (string, error) {
 // A software key is in no set on purpose: who has the set must not have the
 // authority.
 func keyPresence(provider string) backupset.Presence {
-	software := slices.ContainsFunc(softwareProviders, func(s string) bool { return strings.EqualFold(s, provider) })
-	if software || provider == "" {
+	if cakey.SoftwareProvider(provider) || provider == "" {
 		return backupset.NotAttempted
 	}
 	return backupset.InHSM

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/certkeep/certkeep/certadm"
@@ -134,7 +133,11 @@ func serviceError(op, name string, err error) error {
 // service answers. A service that stops again gives its own exit code: the error
 // is then a [certadm.Error] with it. It waits as long as ctx lets it: recovery
 // takes as long as there are logs.
+//
+// What fails after that, or shows that nobody can tell whether the service answers,
+// is no error: [Host.Remarks] has it.
 func (h *Host) StartService(ctx context.Context) error {
+	h.remarks = nil
 	if err := h.start(ctx, serviceName); err != nil {
 		return err
 	}
@@ -142,10 +145,19 @@ func (h *Host) StartService(ctx context.Context) error {
 		return err
 	}
 	if err := h.closeAside(); err != nil {
-		return err
+		h.remark("%s runs, and the journal of what was set aside could not be closed: %v", serviceName, err)
 	}
-	return h.startDependents(ctx)
+	h.startDependents(ctx)
+	return nil
 }
+
+func (h *Host) remark(format string, args ...any) {
+	h.remarks = append(h.remarks, fmt.Sprintf(format, args...))
+}
+
+// Remarks are what the last StartService found amiss though the service runs, a
+// sentence each.
+func (h *Host) Remarks() []string { return slices.Clone(h.remarks) }
 
 func (h *Host) start(ctx context.Context, name string) error {
 	started := false
@@ -181,7 +193,16 @@ func (h *Host) start(ctx context.Context, name string) error {
 	}
 }
 
-// online waits until the service answers.
+// unready are the answers of a service that is not there yet: its process has not
+// registered its interface, or recovery is still running.
+var unready = []certadm.HRESULT{
+	certadm.RPCServerUnavailable, certadm.RPCServerTooBusy, certadm.RPCUnknownInterface, certadm.RPCCallFailed,
+	certadm.FromWin32(errorCallNotExecuted), certadm.FromWin32(errorEndpointNotRegistered),
+	certadm.ErrorServiceNotActive, certadm.HrCouldNotConnect, certadm.HrCommunicationError, coServerExecFailure,
+}
+
+// online waits until the service answers. A service that runs and will not be asked,
+// by this account or at all, may be online all the same.
 func (h *Host) online(ctx context.Context) error {
 	if h.o.Online == nil {
 		return nil
@@ -198,6 +219,10 @@ func (h *Host) online(ctx context.Context) error {
 		if st.state == stopped {
 			return exitError(serviceName, st)
 		}
+		if err != nil && ctx.Err() == nil && st.state == running && !slices.Contains(unready, certadm.CodeOf(err)) {
+			h.remark("%s runs, and whether it answers could not be found out: %v", serviceName, err)
+			return nil
+		}
 		if werr := h.pause(ctx, st); werr != nil {
 			if err == nil {
 				err = errors.New("the service is suspended")
@@ -205,24 +230,6 @@ func (h *Host) online(ctx context.Context) error {
 			return fmt.Errorf("%s runs and does not answer: %w (%w)", serviceName, werr, err)
 		}
 	}
-}
-
-func (h *Host) startDependents(ctx context.Context) error {
-	var list []string
-	found, err := h.load(stoppedFile, &list)
-	if err != nil || !found {
-		return err
-	}
-	for _, name := range list { // what depends on one of them was noted after it
-		if err := checkElement(name); err != nil || strings.EqualFold(name, serviceName) {
-			return stateError(stoppedFile, "service %.60q", name)
-		}
-		if err := h.start(ctx, name); err != nil {
-			return fmt.Errorf("%s runs; it was stopped for it, and does not start again: %w", serviceName, err)
-		}
-	}
-	_, err = h.retire(stoppedFile)
-	return err
 }
 
 // exitError is the error of a service that stopped by itself.

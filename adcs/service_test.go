@@ -88,8 +88,11 @@ func TestDependents(t *testing.T) {
 	if err := h.store(stoppedFile, []string{`..\x`}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.StartService(t.Context()); !errors.Is(err, ErrState) {
-		t.Errorf("a name that is a path: %v", err)
+	if err := h.StartService(t.Context()); err != nil || len(h.Remarks()) != 1 || !strings.Contains(h.Remarks()[0], ErrState.Error()) || len(f.log) != 0 {
+		t.Errorf("a name that is a path: %v, %q, %q", err, h.Remarks(), f.log)
+	}
+	if list := h.StoppedDependents(); len(list) != 0 {
+		t.Errorf("a name that is a path: %q", list)
 	}
 
 	// Services that depend on each other in a circle.
@@ -244,5 +247,104 @@ func TestOnline(t *testing.T) {
 	f.onWait = func(int) { cancel() }
 	if err := f.open(t, o).StartService(ctx); !errors.Is(err, context.Canceled) || !errors.Is(err, certadm.RPCServerUnavailable) {
 		t.Errorf("never online: %v", err)
+	}
+}
+
+// TestOnlineUnasked: what runs and will not be asked is no failed start.
+func TestOnlineUnasked(t *testing.T) {
+	for _, code := range []certadm.HRESULT{certadm.EAccessDenied, certadm.EFail, certadm.RPCNoSuchMethod, certadm.ErrorLogonFailure, certadm.RegdbClassNotReg} {
+		f := newFake(t).stopped()
+		f.services["certsvc"].onStart = []serviceStatus{{state: running}, {state: startPending}, {state: running}}
+		asked := 0
+		h := f.open(t, Options{Online: func(context.Context) (bool, error) {
+			asked++
+			if asked > 1 {
+				return false, code
+			}
+			return false, certadm.RPCServerUnavailable
+		}})
+		if err := h.StartService(t.Context()); err != nil || asked != 3 || len(h.Remarks()) != 1 || !strings.Contains(h.Remarks()[0], code.Error()) {
+			t.Errorf("%v: %v after %d questions, %q", code, err, asked, h.Remarks())
+		}
+		// Nothing is amiss the next time.
+		h.o.Online = func(context.Context) (bool, error) { return true, nil }
+		if err := h.StartService(t.Context()); err != nil || len(h.Remarks()) != 0 {
+			t.Errorf("%v: the next start: %v, %q", code, err, h.Remarks())
+		}
+	}
+	for _, code := range []certadm.HRESULT{
+		0x800706ba, 0x800706bb, 0x800706b5, 0x800706be, 0x800706bf, 0x800706d9, // RPC
+		0x80070426, 0xc7ff0007, 0xc7ff000d, 0x80080005,
+	} {
+		f := newFake(t)
+		asked := 0
+		h := f.open(t, Options{Online: func(context.Context) (bool, error) {
+			if asked++; asked > 3 {
+				return true, nil
+			}
+			return false, code
+		}})
+		if err := h.StartService(t.Context()); err != nil || asked != 4 || len(h.Remarks()) != 0 {
+			t.Errorf("%v: %v after %d questions, %q", code, err, asked, h.Remarks())
+		}
+	}
+}
+
+// TestRemarks: the service runs, and not all beside it is well.
+func TestRemarks(t *testing.T) {
+	f := newFake(t)
+	f.services["certsvc"].dependents = []string{"web", "ocsp"}
+	for _, name := range []string{"web", "ocsp"} {
+		f.services[name] = &fakeService{serviceStatus: serviceStatus{state: running}, onStop: []serviceStatus{{state: stopped}}, onStart: []serviceStatus{{state: running}}}
+	}
+	h := f.open(t, Options{})
+	if err := h.StopService(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.Target(nil).StoppedDependents(); !slices.Equal(got, []string{"web", "ocsp"}) {
+		t.Errorf("stopped: %q", got)
+	}
+	f.services["web"].refuse = certadm.FromWin32(errorServiceDisabled)
+	if err := h.StartService(t.Context()); err != nil || f.services["ocsp"].state != running {
+		t.Errorf("a service that is disabled: %v, ocsp in state %d", err, f.services["ocsp"].state)
+	}
+	if r := h.Target(nil).Remarks(); len(r) != 1 || !strings.Contains(r[0], "web") {
+		t.Errorf("remarks %q", r)
+	}
+	// Another process asks.
+	h = f.open(t, Options{})
+	if got := h.StoppedDependents(); !slices.Equal(got, []string{"web"}) {
+		t.Errorf("left: %q", got)
+	}
+	f.services["web"].refuse = nil
+	if err := h.StartService(t.Context()); err != nil || len(h.Remarks()) != 0 || len(h.StoppedDependents()) != 0 || f.services["web"].state != running {
+		t.Errorf("the next start: %v, %q, %q", err, h.Remarks(), h.StoppedDependents())
+	}
+
+	// Somebody starts it by hand.
+	if err := h.StopService(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.services["web"].serviceStatus = serviceStatus{state: running}
+	if got := h.StoppedDependents(); !slices.Equal(got, []string{"ocsp"}) {
+		t.Errorf("one runs again: %q", got)
+	}
+}
+
+// The journal of what was set aside is no reason to call a start failed.
+func TestRemarksAside(t *testing.T) {
+	f, _, d := cutOff(t, 3, interruptedFiles)
+	h := f.open(t, Options{})
+	if err := h.StartService(t.Context()); err != nil || len(h.Remarks()) != 1 || !strings.Contains(h.Remarks()[0], d.Dir) {
+		t.Errorf("in the middle: %v, %q", err, h.Remarks())
+	}
+	if err := h.StartService(t.Context()); err != nil || len(h.Remarks()) != 0 {
+		t.Errorf("again: %v, %q", err, h.Remarks())
+	}
+	if err := h.store(asideFile, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.StartService(t.Context()); err != nil || len(h.Remarks()) != 1 || !strings.Contains(h.Remarks()[0], asideFile) {
+		t.Errorf("a journal that is none: %v, %q", err, h.Remarks())
 	}
 }

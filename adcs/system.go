@@ -15,7 +15,8 @@ type system interface {
 	hive
 	services
 
-	// expand replaces environment variables, as in %SystemRoot%.
+	// expand replaces environment variables, as in %SystemRoot%. Those that name
+	// places of the machine are the machine's own, whatever this process was given.
 	expand(s string) (string, error)
 
 	// machine returns the names of this machine.
@@ -100,7 +101,12 @@ const (
 	errorServiceCannotAccept = 1061 // ERROR_SERVICE_CANNOT_ACCEPT_CTRL
 	errorServiceNotActive    = 1062 // ERROR_SERVICE_NOT_ACTIVE
 	errorServiceSpecific     = 1066 // ERROR_SERVICE_SPECIFIC_ERROR
+
+	errorCallNotExecuted       = 1727 // RPC_S_CALL_FAILED_DNE
+	errorEndpointNotRegistered = 1753 // EPT_S_NOT_REGISTERED
 )
+
+const coServerExecFailure certadm.HRESULT = 0x80080005 // CO_E_SERVER_EXEC_FAILURE
 
 // win32 is the number of an error of Windows, 0 if it is none.
 func win32(err error) uint32 {

@@ -41,7 +41,16 @@ func number(err error) error {
 	return err
 }
 
+// expand does not ask the environment for the machine's places: what another run, or
+// the service, is to find again must not depend on who started this one.
 func (windowsSystem) expand(s string) (string, error) {
+	s, err := expandKnown(s, []known{
+		{"SystemRoot", windows.GetSystemWindowsDirectory}, {"windir", windows.GetSystemWindowsDirectory},
+		{"ProgramData", programData}, {"ALLUSERSPROFILE", programData},
+	})
+	if err != nil {
+		return "", number(err)
+	}
 	text, err := registry.ExpandString(s)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", s, err)
@@ -50,6 +59,10 @@ func (windowsSystem) expand(s string) (string, error) {
 		return "", fmt.Errorf("%s: there is no such environment variable", text)
 	}
 	return text, nil
+}
+
+func programData() (string, error) {
+	return windows.KnownFolderPath(windows.FOLDERID_ProgramData, windows.KF_FLAG_DEFAULT)
 }
 
 const computerNamePhysicalNetBIOS = 4 // COMPUTER_NAME_FORMAT, sysinfoapi.h

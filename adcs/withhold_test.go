@@ -3,11 +3,13 @@ package adcs
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -136,11 +138,12 @@ func TestReleaseChanged(t *testing.T) {
 	f := newFake(t)
 	before := f.withholdable()
 	h := f.open(t, Options{})
-	if _, err := h.Withhold(t.Context()); err != nil {
+	w, err := h.Withhold(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	f.put(h.key(), regfile.NewNumber(interfaceFlags, 0x40e))
-	err := h.Release(t.Context())
+	err = h.Release(t.Context())
 	var changed *ChangedError
 	if !errors.Is(err, ErrChanged) || !errors.As(err, &changed) || !slices.Equal(changed.Names, []string{interfaceFlags}) || !strings.Contains(hintOf(err), changed.Kept) {
 		t.Fatalf("%v", err)
@@ -153,6 +156,71 @@ func TestReleaseChanged(t *testing.T) {
 	}
 	if err := h.Release(t.Context()); err != nil {
 		t.Errorf("again: %v", err)
+	}
+	// The way back that Withhold named is still there, until the next Withhold.
+	if w.Undo[0] != `reg import "`+changed.Kept+`"` {
+		t.Errorf("%q, and kept is %s", w.Undo, changed.Kept)
+	}
+	importUndo(t, f)
+	if !cmp.Equal(before, f.withholdable()) {
+		t.Errorf("undone by hand: %v", f.withholdable())
+	}
+	f.put(h.key(), regfile.NewNumber(interfaceFlags, 0x600))
+	if _, err := h.Withhold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	files := slices.Sorted(maps.Keys(f.files(t, `C:\ProgramData\certkeep`)))
+	if want := []string{"publish-again-20261125T120000Z.reg", undoFile, "withheld-20261125T120000Z.json", withheldFile}; !slices.Equal(files, want) {
+		t.Errorf("%q", files)
+	}
+}
+
+// importUndo is reg import of what Withhold left.
+func importUndo(t *testing.T, f *fake) {
+	t.Helper()
+	for _, k := range keysOf(t, f, undoFile) {
+		for _, v := range k.Values {
+			f.put(strings.TrimPrefix(k.Path, `HKEY_LOCAL_MACHINE\`), v)
+		}
+	}
+}
+
+// TestWithholdUndone: the operator followed the way back, and changed the
+// configuration since. The next restore goes by what it finds.
+func TestWithholdUndone(t *testing.T) {
+	f := newFake(t)
+	h := f.open(t, Options{})
+	if _, err := h.Withhold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	importUndo(t, f)
+	f.put(h.key(), regfile.NewMulti(crlURLs, []string{`1:D:\new.crl`}))
+	f.put(h.key(), regfile.NewNumber(interfaceFlags, 0x600))
+	before := f.withholdable()
+	later := f.open(t, Options{Now: func() time.Time { return testTime.AddDate(1, 0, 0) }})
+	if w, err := later.Withhold(t.Context()); err != nil || strings.Contains(strings.Join(w.What, "\n"), "set by somebody") {
+		t.Errorf("%+v, %v", w, err)
+	}
+	if st, _, err := later.withheld(); err != nil || !st.Since.Equal(testTime.AddDate(1, 0, 0)) {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if f.files(t, `C:\ProgramData\certkeep`)["withheld-20271125T120000Z.json"] == "" {
+		t.Errorf("the old one was not kept")
+	}
+	if err := later.Release(t.Context()); err != nil || !cmp.Equal(before, f.withholdable()) {
+		t.Errorf("released: %v, %v", err, f.withholdable())
+	}
+
+	// With nothing to withhold there is nothing to undo.
+	f.put(h.key(), regfile.NewNumber(interfaceFlags, 0xe))
+	f.put(h.key(), regfile.NewMulti(crlURLs, nil))
+	for range 2 {
+		if _, err := later.Withhold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files := f.files(t, `C:\ProgramData\certkeep`); files["withheld-20271125T120000Z-3.json"] != "" || files[withheldFile] == "" {
+		t.Errorf("%q", slices.Sorted(maps.Keys(files)))
 	}
 }
 
@@ -226,8 +294,13 @@ func TestWithholdInterrupted(t *testing.T) {
 		before := f.withholdable()
 		h := f.open(t, Options{})
 		f.failed["set "+at] = syscall.EIO
-		if w, err := h.Withhold(t.Context()); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), at) {
+		if w, err := h.Withhold(t.Context()); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), at) || len(w.What) != 2 || len(w.Undo) != 3 {
 			t.Errorf("%s: %+v, %v", at, w, err)
+		}
+		clear(f.failed)
+		f.failed["flush"] = syscall.EIO
+		if w, err := f.open(t, Options{}).Withhold(t.Context()); !errors.Is(err, syscall.EIO) || len(w.What) != 2 || len(w.Undo) != 3 {
+			t.Errorf("%s: flush: %+v, %v", at, w, err)
 		}
 		clear(f.failed)
 		if _, err := h.Withhold(t.Context()); err != nil || number32(t, f.get(interfaceFlags))&0xe != 0xe || strings.HasPrefix(list(t, f.get(crlURLs))[0], "65") {

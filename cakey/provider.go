@@ -29,9 +29,9 @@ var hardwareProviders = map[string]string{
 	"microsoft passport key storage provider":   "Windows Hello",
 }
 
-// isSoftware says whether a provider keeps keys in the machine's files. Names are
-// compared in any letter case, as Windows does.
-func isSoftware(provider string) bool {
+// SoftwareProvider says whether a provider is one of Microsoft's that keep keys in
+// the machine's files. Names are compared in any letter case, as Windows does.
+func SoftwareProvider(provider string) bool {
 	for _, p := range softwareProviders {
 		if strings.EqualFold(p, provider) {
 			return true
@@ -39,3 +39,5 @@ func isSoftware(provider string) bool {
 	}
 	return false
 }
+
+func isSoftware(provider string) bool { return SoftwareProvider(provider) }
