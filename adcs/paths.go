@@ -50,7 +50,7 @@ func invalidPath(unc string, err error) error {
 		unc = unc[:200] + "…"
 	}
 	return &certadm.Error{Op: "LocalPath", Path: unc, Code: certadm.HrInvalidPath, Err: err,
-		Hint: "if the file is to be elsewhere on this machine, say where the saved directory is to be now (--map)"}
+		Hint: "if the name is another machine's, say which directory of this one it stands for (--map OLD=NEW)"}
 }
 
 func (h *Host) resolve(unc string) (string, error) {

@@ -25,13 +25,14 @@ func asCall(call string, err error) error {
 
 type machineStore struct{ handle windows.Handle }
 
+// storeName is "MY". CertOpenStore is an ordinary function to Go and takes the name
+// as a number, which keeps nothing alive or in its place: a variable of the package
+// needs neither.
+var storeName = [...]uint16{'M', 'Y', 0}
+
 func openStore() (store, error) {
-	name, err := windows.UTF16PtrFromString("MY")
-	if err != nil {
-		return nil, err
-	}
 	h, err := windows.CertOpenStore(windows.CERT_STORE_PROV_SYSTEM_W, 0, 0,
-		windows.CERT_SYSTEM_STORE_LOCAL_MACHINE|windows.CERT_STORE_READONLY_FLAG, uintptr(unsafe.Pointer(name)))
+		windows.CERT_SYSTEM_STORE_LOCAL_MACHINE|windows.CERT_STORE_READONLY_FLAG, uintptr(unsafe.Pointer(&storeName[0])))
 	if err != nil {
 		return nil, asCall("CertOpenStore", err)
 	}

@@ -42,11 +42,7 @@ func keyset() uint32 {
 // inMy does something in the machine's store MY. Wine writes it when it is closed.
 func inMy(t *testing.T, do func(my windows.Handle) error) {
 	t.Helper()
-	name, err := windows.UTF16PtrFromString("MY")
-	if err != nil {
-		t.Fatal(err)
-	}
-	my, err := windows.CertOpenStore(windows.CERT_STORE_PROV_SYSTEM_W, 0, 0, windows.CERT_SYSTEM_STORE_LOCAL_MACHINE, uintptr(unsafe.Pointer(name)))
+	my, err := windows.CertOpenStore(windows.CERT_STORE_PROV_SYSTEM_W, 0, 0, windows.CERT_SYSTEM_STORE_LOCAL_MACHINE, uintptr(unsafe.Pointer(&storeName[0])))
 	if err != nil {
 		t.Fatal(err)
 	}

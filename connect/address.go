@@ -40,17 +40,18 @@ const maxAddress = 4096
 // USER ends at the last "@" before the first "/", so that USER@REALM needs no
 // escaping. %20 and the like are decoded in the CA NAME when every "%" in it
 // starts such an escape; otherwise the name stands as it is. A password in the
-// address is refused: command lines are visible to others.
+// address is refused: command lines are visible to others. No error repeats it:
+// the address stands in errors as [Shown] has it, and no part of it besides.
 func Parse(server string) (Address, error) {
 	if len(server) > maxAddress {
 		return Address{}, fmt.Errorf("server address: longer than %d bytes", maxAddress)
 	}
 	if strings.ContainsFunc(server, isControl) {
-		return Address{}, fmt.Errorf("server address %q: holds a control character", server)
+		return Address{}, fmt.Errorf("server address %q: holds a control character", Shown(server))
 	}
 	scheme, rest, found := strings.Cut(server, ":")
 	if !found {
-		return Address{}, fmt.Errorf("server address %q: has none of the forms ca:DIR, local:, adcs://HOST, dll://HOST", server)
+		return Address{}, fmt.Errorf("server address %q: has none of the forms ca:DIR, local:, adcs://HOST, dll://HOST", Shown(server))
 	}
 	var a Address
 	var err error
@@ -73,9 +74,36 @@ func Parse(server string) (Address, error) {
 		err = fmt.Errorf("there is no scheme %q; there are ca:DIR, local:, adcs://HOST, dll://HOST", scheme)
 	}
 	if err != nil {
-		return Address{}, fmt.Errorf("server address %q: %w", server, err)
+		return Address{}, fmt.Errorf("server address %q: %w", Shown(server), err)
 	}
 	return a, nil
+}
+
+// Shown is a server's name or address for an error or a log: what stands before an
+// "@" and may be a user with a password is left out, also where the whole is no
+// address that Parse takes.
+func Shown(server string) string {
+	if scheme, _, _ := strings.Cut(server, ":"); strings.EqualFold(scheme, string(CA)) {
+		return server // a directory
+	}
+	start := 0
+	if i := strings.Index(server, "//"); i >= 0 {
+		start = i + len("//")
+	}
+	rest := server[start:]
+	authority, _, _ := strings.Cut(rest, "/")
+	end := -1
+	if start > 0 {
+		end = strings.LastIndexByte(authority, '@')
+	}
+	// A password with a "/" in it ends further on.
+	if colon := strings.IndexByte(authority, ':'); colon >= 0 {
+		end = max(end, strings.LastIndexByte(rest, '@'))
+	}
+	if end < 0 {
+		return server
+	}
+	return server[:start] + "…" + rest[end:]
 }
 
 func parseDLL(rest string) (Address, error) {
@@ -123,7 +151,7 @@ func parseADCS(rest string) (Address, error) {
 	if port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return Address{}, fmt.Errorf("%q is no port (1 to 65535)", port)
+			return Address{}, errors.New("that is no port (1 to 65535)")
 		}
 		a.Port = int(n)
 	}
@@ -142,7 +170,7 @@ func splitPort(s string) (host, port string, err error) {
 		}
 		port, ok := strings.CutPrefix(after, ":")
 		if !ok || port == "" {
-			return "", "", fmt.Errorf("%q follows the IPv6 address", after)
+			return "", "", errors.New("something other than :PORT follows the IPv6 address")
 		}
 		return host, port, nil
 	}
@@ -159,7 +187,7 @@ func splitPort(s string) (host, port string, err error) {
 // checkHost refuses what can be neither a name nor an address.
 func checkHost(host string) error {
 	if strings.ContainsAny(host, "/\\@[]?# ") || len(host) > 255 {
-		return fmt.Errorf("%q is no host name", host)
+		return errors.New("that is no host name")
 	}
 	return nil
 }

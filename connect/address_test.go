@@ -76,6 +76,39 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// No error of Parse has a password in it, however the address was mistaken.
+func TestParseHidesPasswords(t *testing.T) {
+	const secret = "hunter2"
+	for in, want := range map[string]string{
+		"adcs://bob:hunter2@srv":          `"adcs://…@srv"`,
+		"adcs://bob:p@hunter2@srv:135/CA": `"adcs://…@srv:135/CA"`,
+		"adcs://bob:x/hunter2@srv":        `"adcs://…@srv"`, // the authority ends at the slash
+		"adcs://bob:hunter2/x@srv":        `"adcs://…@srv"`,
+		"adcs://[::1]hunter2:/x@srv":      `"adcs://…@srv"`,
+		"adcs://bob:hunter2@srv\n":        `"adcs://…@srv\n"`,
+		"adcs:bob:hunter2@srv":            `"…@srv"`,
+		"dll://bob:hunter2@srv":           `"dll://…@srv"`,
+		"dll://bob:x/hunter2@srv":         `"dll://…@srv"`,
+		"http://bob:hunter2@srv/":         `"http://…@srv/"`,
+		"bob:hunter2@srv":                 `"…@srv"`,
+		`CORP\bob:hunter2@srv`:            `"…@srv"`,
+	} {
+		_, err := Parse(in)
+		if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Parse(%q): %v; want it to have %s", in, err, want)
+		}
+	}
+}
+
+// What can be no password stays.
+func TestShown(t *testing.T) {
+	for _, s := range []string{"", "CA1", `\\CA1\Certs @ Home`, "adcs://srv/CA @ Home", "ca:/srv/a:b@c", "CA:/srv//a@b", "local:", "[::1]:8135", "adcs://srv:135/CA"} {
+		if got := Shown(s); got != s {
+			t.Errorf("%q is shown as %q", s, got)
+		}
+	}
+}
+
 // FuzzParse: what Parse accepts, String writes so that Parse reads the same.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"ca:pki", "local:", "dll://h", "adcs://u@h:1/CA %41", "adcs://[::1]:135/x", "adcs://h/100%"} {

@@ -13,6 +13,7 @@ typedef WCHAR const *certadmString;
 import "C"
 
 import (
+	"runtime/debug"
 	"unsafe"
 
 	"github.com/certkeep/certkeep/certadm"
@@ -21,7 +22,7 @@ import (
 //export CertSrvBackupPrepareW
 func CertSrvBackupPrepareW(pwszServerName C.certadmString, grbitJet, dwBackupFlags C.ULONG, phbc *C.HCSBC) (hr C.HRESULT) {
 	const fn = "CertSrvBackupPrepareW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	if phbc == nil {
 		return result(library.Refuse(fn, nullOutput))
 	}
@@ -38,28 +39,28 @@ func CertSrvBackupPrepareW(pwszServerName C.certadmString, grbitJet, dwBackupFla
 //export CertSrvRestoreGetDatabaseLocationsW
 func CertSrvRestoreGetDatabaseLocationsW(hbc C.HCSBC, ppwszzDatabaseLocationList **C.WCHAR, pcbSize *C.DWORD) (hr C.HRESULT) {
 	const fn = "CertSrvRestoreGetDatabaseLocationsW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	return list(fn, ppwszzDatabaseLocationList, pcbSize, func() ([]byte, certadm.HRESULT) { return library.DatabaseLocations(handle(hbc)) })
 }
 
 //export CertSrvBackupGetDatabaseNamesW
 func CertSrvBackupGetDatabaseNamesW(hbc C.HCSBC, ppwszzAttachmentInformation **C.WCHAR, pcbSize *C.DWORD) (hr C.HRESULT) {
 	const fn = "CertSrvBackupGetDatabaseNamesW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	return list(fn, ppwszzAttachmentInformation, pcbSize, func() ([]byte, certadm.HRESULT) { return library.DatabaseNames(handle(hbc)) })
 }
 
 //export CertSrvBackupGetBackupLogsW
 func CertSrvBackupGetBackupLogsW(hbc C.HCSBC, ppwszzBackupLogFiles **C.WCHAR, pcbSize *C.DWORD) (hr C.HRESULT) {
 	const fn = "CertSrvBackupGetBackupLogsW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	return list(fn, ppwszzBackupLogFiles, pcbSize, func() ([]byte, certadm.HRESULT) { return library.BackupLogs(handle(hbc)) })
 }
 
 //export CertSrvBackupGetDynamicFileListW
 func CertSrvBackupGetDynamicFileListW(hbc C.HCSBC, ppwszzFileList **C.WCHAR, pcbSize *C.DWORD) (hr C.HRESULT) {
 	const fn = "CertSrvBackupGetDynamicFileListW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	return list(fn, ppwszzFileList, pcbSize, func() ([]byte, certadm.HRESULT) { return library.DynamicFiles(handle(hbc)) })
 }
 
@@ -92,7 +93,7 @@ func list(fn string, pp **C.WCHAR, pcb *C.DWORD, get func() ([]byte, certadm.HRE
 //export CertSrvBackupOpenFileW
 func CertSrvBackupOpenFileW(hbc C.HCSBC, pwszAttachmentName C.certadmString, cbReadHintSize C.DWORD, pliFileSize *C.LARGE_INTEGER) (hr C.HRESULT) {
 	const fn = "CertSrvBackupOpenFileW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	if pliFileSize == nil {
 		return result(library.Refuse(fn, nullOutput))
 	}
@@ -110,7 +111,7 @@ func CertSrvBackupOpenFileW(hbc C.HCSBC, pwszAttachmentName C.certadmString, cbR
 //export CertSrvBackupRead
 func CertSrvBackupRead(hbc C.HCSBC, pvBuffer unsafe.Pointer, cbBuffer C.DWORD, pcbRead *C.DWORD) (hr C.HRESULT) {
 	const fn = "CertSrvBackupRead"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	if pcbRead == nil {
 		return result(library.Refuse(fn, nullOutput))
 	}
@@ -125,19 +126,19 @@ func CertSrvBackupRead(hbc C.HCSBC, pvBuffer unsafe.Pointer, cbBuffer C.DWORD, p
 
 //export CertSrvBackupClose
 func CertSrvBackupClose(hbc C.HCSBC) (hr C.HRESULT) {
-	defer guard("CertSrvBackupClose", &hr)
+	defer guard("CertSrvBackupClose", &hr, debug.SetPanicOnFault(true))
 	return result(library.CloseFile(handle(hbc)))
 }
 
 //export CertSrvBackupTruncateLogs
 func CertSrvBackupTruncateLogs(hbc C.HCSBC) (hr C.HRESULT) {
-	defer guard("CertSrvBackupTruncateLogs", &hr)
+	defer guard("CertSrvBackupTruncateLogs", &hr, debug.SetPanicOnFault(true))
 	return result(library.TruncateLogs(handle(hbc)))
 }
 
 //export CertSrvBackupEnd
 func CertSrvBackupEnd(hbc C.HCSBC) (hr C.HRESULT) {
-	defer guard("CertSrvBackupEnd", &hr)
+	defer guard("CertSrvBackupEnd", &hr, debug.SetPanicOnFault(true))
 	return result(library.BackupEnd(handle(hbc)))
 }
 
@@ -146,6 +147,6 @@ func CertSrvBackupEnd(hbc C.HCSBC) (hr C.HRESULT) {
 //export CertSrvBackupFree
 func CertSrvBackupFree(pv C.uintptr_t) {
 	var hr C.HRESULT
-	defer guard("CertSrvBackupFree", &hr)
+	defer guard("CertSrvBackupFree", &hr, debug.SetPanicOnFault(true))
 	free(uintptr(pv))
 }

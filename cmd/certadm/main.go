@@ -33,6 +33,7 @@ typedef WCHAR const *certadmString;
 import "C"
 
 import (
+	"runtime/debug"
 	"unsafe"
 
 	"github.com/certkeep/certkeep/certadm"
@@ -50,8 +51,13 @@ const (
 )
 
 // guard turns a panic of a C function into its result: what a program passed may
-// be nothing that can be dereferenced.
-func guard(fn string, hr *C.HRESULT) {
+// be nothing that can be dereferenced. A function is to defer it with fault being
+// debug.SetPanicOnFault(true): without that only a fault in the first page is a
+// panic, any other ends the process. What can be dereferenced, and is not the
+// program's to pass, is beyond help.
+func guard(fn string, hr *C.HRESULT, fault bool) {
+	// The goroutine may be one that C's next call gets, too.
+	debug.SetPanicOnFault(fault)
 	if v := recover(); v != nil {
 		library.Panicked(fn, v)
 		*hr = result(certadm.EUnexpected)

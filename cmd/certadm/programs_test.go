@@ -174,7 +174,7 @@ func procedure(t *testing.T, s *service, path func(string) string, lib string, c
 	}
 	args := []string{"ca:" + path(s.Server.Dir()), local(m.Database), local(m.LogDir), path(full), path(inc)}
 	out := s.run(t, command(restoreC, args...))
-	if !strings.Contains(out, "registered: 2 sets") || !strings.Contains(out, " 3 offline: 0x80070426") {
+	if !strings.Contains(out, "registered: 2 sets") || strings.Count(out, "registered by CertSrvRestoreRegisterW\n") != 2 || !strings.Contains(out, " 3 offline: 0x80070426") {
 		t.Errorf("the restore printed:\n%s", out)
 	}
 	if err := s.Start(t.Context()); err != nil {

@@ -13,6 +13,8 @@ typedef WCHAR const *certadmString;
 import "C"
 
 import (
+	"runtime/debug"
+
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/cmd/certadm/internal/capi"
 )
@@ -20,7 +22,7 @@ import (
 //export CertSrvRestorePrepareW
 func CertSrvRestorePrepareW(pwszServerName C.certadmString, dwRestoreFlags C.ULONG, phbc *C.HCSBC) (hr C.HRESULT) {
 	const fn = "CertSrvRestorePrepareW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	if phbc == nil {
 		return result(library.Refuse(fn, nullOutput))
 	}
@@ -38,7 +40,7 @@ func CertSrvRestorePrepareW(pwszServerName C.certadmString, dwRestoreFlags C.ULO
 func CertSrvRestoreRegisterW(hbc C.HCSBC, pwszCheckPointFilePath, pwszLogPath C.certadmString,
 	rgrstmap *C.CSEDB_RSTMAPW, crstmap C.LONG, pwszBackupLogPath C.certadmString, genLow, genHigh C.ULONG) (hr C.HRESULT) {
 	const fn = "CertSrvRestoreRegisterW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	return register(fn, library.Register, hbc, pwszCheckPointFilePath, pwszLogPath, rgrstmap, crstmap, pwszBackupLogPath, genLow, genHigh)
 }
 
@@ -46,7 +48,7 @@ func CertSrvRestoreRegisterW(hbc C.HCSBC, pwszCheckPointFilePath, pwszLogPath C.
 func CertSrvRestoreRegisterThroughFile(hbc C.HCSBC, pwszCheckPointFilePath, pwszLogPath C.certadmString,
 	rgrstmap *C.CSEDB_RSTMAPW, crstmap C.LONG, pwszBackupLogPath C.certadmString, genLow, genHigh C.ULONG) (hr C.HRESULT) {
 	const fn = "CertSrvRestoreRegisterThroughFile"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	return register(fn, library.RegisterThroughFile, hbc, pwszCheckPointFilePath, pwszLogPath, rgrstmap, crstmap, pwszBackupLogPath, genLow, genHigh)
 }
 
@@ -76,12 +78,12 @@ func register(fn string, do func(capi.Handle, certadm.Registration) certadm.HRES
 
 //export CertSrvRestoreRegisterComplete
 func CertSrvRestoreRegisterComplete(hbc C.HCSBC, hrRestoreState C.HRESULT) (hr C.HRESULT) {
-	defer guard("CertSrvRestoreRegisterComplete", &hr)
+	defer guard("CertSrvRestoreRegisterComplete", &hr, debug.SetPanicOnFault(true))
 	return result(library.RegisterComplete(handle(hbc), certadm.HRESULT(uint32(hrRestoreState))))
 }
 
 //export CertSrvRestoreEnd
 func CertSrvRestoreEnd(hbc C.HCSBC) (hr C.HRESULT) {
-	defer guard("CertSrvRestoreEnd", &hr)
+	defer guard("CertSrvRestoreEnd", &hr, debug.SetPanicOnFault(true))
 	return result(library.RestoreEnd(handle(hbc)))
 }

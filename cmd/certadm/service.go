@@ -12,10 +12,12 @@ typedef WCHAR const *certadmString;
 */
 import "C"
 
+import "runtime/debug"
+
 //export CertSrvIsServerOnlineW
 func CertSrvIsServerOnlineW(pwszServerName C.certadmString, pfServerOnline *C.BOOL) (hr C.HRESULT) {
 	const fn = "CertSrvIsServerOnlineW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	if pfServerOnline == nil {
 		return result(library.Refuse(fn, nullOutput))
 	}
@@ -34,7 +36,7 @@ func CertSrvIsServerOnlineW(pwszServerName C.certadmString, pfServerOnline *C.BO
 //export CertSrvServerControlW
 func CertSrvServerControlW(pwszServerName C.certadmString, dwControlFlags C.DWORD, pcbOut *C.DWORD, ppbOut **C.BYTE) (hr C.HRESULT) {
 	const fn = "CertSrvServerControlW"
-	defer guard(fn, &hr)
+	defer guard(fn, &hr, debug.SetPanicOnFault(true))
 	// Both outputs may be NULL.
 	if pcbOut != nil {
 		*pcbOut = 0

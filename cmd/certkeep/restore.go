@@ -42,7 +42,7 @@ func (o *restoreOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.ca, "ca", "", "restore into the authority in `CADIR`, which must have the same certificate")
 	f.BoolVar(&o.service, "service", false, "restore into this Windows machine's AD CS: stop it, restore, start it again")
 	f.BoolVar(&o.clearLogs, "clear-logs", false, "with --service: do not replay logs of this machine that go on after the sets")
-	f.StringArrayVar(&o.maps, "map", nil, "with --service: what the set has at OLD (a UNC name) goes to NEW (a path of this machine); `OLD=NEW`, may be repeated")
+	f.StringArrayVar(&o.maps, "map", nil, "with --service: OLD, a UNC name of another machine in the set, stands for NEW, a path of this one; `OLD=NEW`, may be repeated")
 	f.BoolVar(&o.plan, "plan", false, "verify the sets, say what would be done, and change nothing")
 	f.BoolVar(&o.dryRun, "dry-run", false, "the same as --plan")
 	f.StringSliceVar(&o.crls, "crl", nil, "with --ca and --service: the newest published CRL, a `FILE` or an http URL; may be repeated (default: those that can be found)")

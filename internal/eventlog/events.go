@@ -67,7 +67,8 @@ type Kind struct {
 	Text  string // one line, which begins the event's text
 }
 
-// Table lists the events, by id.
+// Table lists the events, by id. A text says what is so each time that its event is
+// reported; what was so this time is in [Event.What] and [Event.Hint].
 var Table = []Kind{
 	{BackupConfirmed, Information, "backup taken and confirmed"},
 	{BackupInPart, Warning, "backup taken, but unconfirmed or in part"},
@@ -78,9 +79,9 @@ var Table = []Kind{
 	{DrillPassed, Information, "drill passed: the sets were restored into scratch"},
 	{DrillDamage, Error, "drill found damage"},
 	{DrillFailed, Error, "drill could not be done"},
-	{RestoreDone, Information, "restore done: a full backup is due"},
-	{RestoreGap, Warning, "restore done with a gap: publication is withheld"},
-	{RestoreFailed, Error, "restore failed: the way back was printed"},
+	{RestoreDone, Information, "restore done"},
+	{RestoreGap, Warning, "restore done, but something is left to do"},
+	{RestoreFailed, Error, "restore failed"},
 	{KeyExported, Warning, "the CA's private key was exported"},
 	{KeyNotExported, Warning, "the CA's private key was asked for, and not exported"},
 	{LogsNotTruncated, Warning, "log files were not truncated"},

@@ -30,6 +30,14 @@ func TestTable(t *testing.T) {
 		}
 		last = k.ID
 	}
+	// A restore may fail before anything was touched, and be unfinished for several
+	// reasons.
+	for _, id := range []ID{RestoreDone, RestoreGap, RestoreFailed} {
+		k, _ := KindOf(id)
+		if claim := regexp.MustCompile(`printed|gap|withheld|due`).FindString(k.Text); claim != "" {
+			t.Errorf("event %d claims %q, which is not so each time: %q", id, claim, k.Text)
+		}
+	}
 }
 
 // TestDocument: docs/windows.md has the same table.

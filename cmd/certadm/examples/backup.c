@@ -238,6 +238,8 @@ int main(int argc, char **argv)
 	if (procs_load(&certadm, argv[1]) != 0)
 		return 1;
 	printf(" 1 library loaded\n 2 functions found\n");
+	if (!procs_privilege("SeBackupPrivilege"))
+		printf("   the account does not hold SeBackupPrivilege\n");
 
 	server = wide(argv[2]);
 	j.database = join(argv[3], "DataBase");

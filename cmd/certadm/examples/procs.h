@@ -121,6 +121,29 @@ static inline int procs_unload(struct procs *p)
 #endif
 }
 
+/* Enables a privilege that the account holds, which Certadm.dll leaves to its
+ * caller. Returns 0 if the account does not hold it; certkeep's library needs none. */
+static inline int procs_privilege(const char *name)
+{
+#ifdef _WIN32
+	TOKEN_PRIVILEGES p;
+	HANDLE token;
+	int enabled = 0;
+
+	p.PrivilegeCount = 1;
+	p.Privileges[0].Attributes = SE_PRIVILEGE_ENABLED;
+	if (!OpenProcessToken(GetCurrentProcess(), TOKEN_ADJUST_PRIVILEGES | TOKEN_QUERY, &token))
+		return 0;
+	if (LookupPrivilegeValueA(NULL, name, &p.Privileges[0].Luid))
+		enabled = AdjustTokenPrivileges(token, FALSE, &p, 0, NULL, NULL) && GetLastError() == ERROR_SUCCESS;
+	CloseHandle(token);
+	return enabled;
+#else
+	(void)name;
+	return 1;
+#endif
+}
+
 /* The length of a string in WCHARs; wcslen is of another type but on Windows. */
 static inline size_t wide_length(const WCHAR *s)
 {

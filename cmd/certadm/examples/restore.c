@@ -182,6 +182,21 @@ static WCHAR *tagged(WCHAR *list, WCHAR tag)
 	return NULL;
 }
 
+#define ACCESS_DENIED ((HRESULT)0x80070005)
+
+/* CertSrvRestoreRegister is for local administrators, ThroughFile for others who
+ * hold SeRestorePrivilege. */
+static int register_set(const char *name, FNCERTSRVRESTOREREGISTERW *function, HCSBC hbc, WCHAR *locations, const struct set *s,
+	CSEDB_RSTMAPW *map, HRESULT *hr)
+{
+	*hr = function(hbc, tagged(locations, CSBFT_CHECKPOINT_DIR), tagged(locations, CSBFT_LOG_DIR), map, map == NULL ? 0 : 1, NULL,
+		s->low, s->high);
+	if (FAILED(*hr))
+		return failed(name, *hr);
+	printf("   registered by %s\n", name);
+	return 0;
+}
+
 /* Steps 7 to 11 for one set. */
 static int restore_set(HCSBC hbc, WCHAR *locations, const char *database, const char *logdir, const char *dir, int full)
 {
@@ -208,12 +223,11 @@ static int restore_set(HCSBC hbc, WCHAR *locations, const char *database, const 
 	printf("   %s: logs %05lx to %05lx\n", dir, (unsigned long)s.low, (unsigned long)s.high);
 
 	map.pwszDatabaseName = map.pwszNewDatabaseName = tagged(locations, CSBFT_CERTSERVER_DATABASE); /* step 6 */
-	hr = certadm.RestoreRegister(hbc, tagged(locations, CSBFT_CHECKPOINT_DIR), tagged(locations, CSBFT_LOG_DIR),
-		full ? &map : NULL, full ? 1 : 0, NULL, s.low, s.high); /* step 9 */
-	if (FAILED(hr)) {
-		failed("CertSrvRestoreRegisterW", hr);
+	/* step 9 */
+	if (register_set("CertSrvRestoreRegisterW", certadm.RestoreRegister, hbc, locations, &s, full ? &map : NULL, &hr) != 0 &&
+	    (hr != ACCESS_DENIED || register_set("CertSrvRestoreRegisterThroughFile", certadm.RestoreRegisterThroughFile, hbc, locations, &s,
+		full ? &map : NULL, &hr) != 0))
 		goto done;
-	}
 	hr = certadm.RestoreRegisterComplete(hbc, S_OK); /* step 10 */
 	if (FAILED(hr)) {
 		failed("CertSrvRestoreRegisterComplete", hr);
@@ -285,6 +299,8 @@ int main(int argc, char **argv)
 	}
 	if (procs_load(&certadm, argv[1]) != 0) /* steps 1 and 2 */
 		return 1;
+	if (!procs_privilege("SeRestorePrivilege"))
+		printf("   the account does not hold SeRestorePrivilege\n");
 	server = wide(argv[2]);
 	result = server == NULL ? -1 : restore(server, argc, argv);
 	free(server);

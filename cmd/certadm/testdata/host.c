@@ -15,6 +15,10 @@
 #include <io.h>
 #endif
 
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+
 static struct procs certadm;
 static char *rest; /* of the line */
 
@@ -204,12 +208,24 @@ static void set_variable(void)
 	free(value);
 }
 
+/* Whether the process has more rights than who started it. */
+static void secure(void)
+{
+#ifdef __linux__
+	answer(0, getauxval(AT_SECURE));
+#else
+	answer((HRESULT)0x80004001, 0);
+#endif
+}
+
 static void call(void)
 {
 	const char *name = word();
 
 	if (strcmp(name, "setenv") == 0) {
 		set_variable();
+	} else if (strcmp(name, "secure") == 0) {
+		secure();
 	} else if (strcmp(name, "online") == 0) {
 		online();
 	} else if (strcmp(name, "control") == 0) {

@@ -15,6 +15,7 @@
 #define INVALID_HANDLE ((HRESULT)0xC7FF0003)
 #define INVALID_ARGUMENT ((HRESULT)0x80070057)
 #define OUT_OF_SEQUENCE ((HRESULT)0x8000FFFF)
+#define UNEXPECTED OUT_OF_SEQUENCE
 
 static struct procs certadm;
 static int checks, wrong;
@@ -120,6 +121,47 @@ static void names(void)
 	want("half a surrogate pair", certadm.IsServerOnline(half, &online), INVALID_ARGUMENT);
 	want("40000 characters", certadm.IsServerOnline(longer, &online), INVALID_ARGUMENT);
 	want("local:", certadm.IsServerOnline(local, &online), INVALID_ARGUMENT);
+}
+
+/* Addresses where nothing is: no page, and none that could be one. */
+static void wild(const WCHAR *server)
+{
+	static const long long constant[2] = {1, 1};
+	static const unsigned long long at[] = {16, 0x414141410000, 0x4141414141414140};
+	HCSBC h = NULL;
+	WCHAR *list = NULL;
+	DWORD n = 0;
+	LARGE_INTEGER size;
+	BOOL online;
+	size_t i;
+
+	printf("addresses where nothing is\n");
+	want("BackupPrepare", certadm.BackupPrepare(server, 0, CSBACKUP_TYPE_FULL, &h), S_OK);
+	want("GetDatabaseNames", certadm.BackupGetDatabaseNames(h, &list, &n), S_OK);
+	if (list == NULL)
+		return;
+	for (i = 0; i < sizeof at / sizeof at[0]; i++) {
+		void *p = (void *)(size_t)at[i];
+
+		want("a name", certadm.IsServerOnline((WCHAR *)p, &online), UNEXPECTED);
+		want("an output of IsServerOnline", certadm.IsServerOnline(server, (BOOL *)p), UNEXPECTED);
+		want("an output of BackupPrepare", certadm.BackupPrepare(server, 0, CSBACKUP_TYPE_FULL, (HCSBC *)p), UNEXPECTED);
+		want("an output of RestorePrepare", certadm.RestorePrepare(server, CSRESTORE_TYPE_FULL, (HCSBC *)p), UNEXPECTED);
+		want("a list", certadm.BackupGetDatabaseNames(h, (WCHAR **)p, &n), UNEXPECTED);
+		want("a file's name", certadm.BackupOpenFile(h, (WCHAR *)p, 0, &size), UNEXPECTED);
+		want("a map", certadm.RestoreRegister(h, NULL, NULL, (CSEDB_RSTMAPW *)p, 1, NULL, 1, 1), UNEXPECTED);
+		want("OpenFile", certadm.BackupOpenFile(h, list + 1, 0, &size), S_OK);
+		want("a buffer", certadm.BackupRead(h, p, 16, &n), UNEXPECTED);
+		want_true("nothing was read", n == 0);
+		want("the context goes on", certadm.BackupClose(h), S_OK);
+		certadm.BackupFree(p);
+	}
+	want("a constant for an output", certadm.IsServerOnline(server, (BOOL *)constant), UNEXPECTED);
+	want("a constant for a buffer", certadm.BackupOpenFile(h, list + 1, 0, &size), S_OK);
+	want("a constant for a buffer", certadm.BackupRead(h, (void *)constant, sizeof constant, &n), UNEXPECTED);
+	want("the context goes on", certadm.BackupClose(h), S_OK);
+	certadm.BackupFree(list);
+	want("BackupEnd", certadm.BackupEnd(h), S_OK);
 }
 
 static void session(const WCHAR *server)
@@ -285,6 +327,7 @@ int main(int argc, char **argv)
 	dead_both("an address of the heap", server);
 	dead_both("an address in Go's heap", (HCSBC)(size_t)0xc000000000);
 	names();
+	wild(server);
 	session(server);
 	restore_session(restorable, server);
 	threads(server);

@@ -12,7 +12,7 @@ import (
 // CertSrvBackupPrepareW's other number, grbitJet, is not looked at: it should be 0
 // and the type is in the flags.
 func (l *Library) BackupPrepare(server string, flags uint32) (h Handle, code certadm.HRESULT) {
-	code = l.call(fnPrepare, server, func() error {
+	code = l.call(fnPrepare, shown(server), func() error {
 		t := certadm.BackupType(flags)
 		if t != certadm.BackupFull && t != certadm.BackupLogsOnly { // before anybody is asked
 			return invalid(fnPrepare, "dwBackupFlags is CSBACKUP_TYPE_FULL (1) or CSBACKUP_TYPE_LOGS_ONLY (2)")

@@ -116,7 +116,7 @@ func outOfSequence(fn, why string) error {
 
 // IsServerOnline connects to a server for one question.
 func (l *Library) IsServerOnline(server string) (online bool, code certadm.HRESULT) {
-	code = l.call(fnOnline, server, func() error {
+	code = l.call(fnOnline, shown(server), func() error {
 		c, err := l.open(fnOnline, server)
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (l *Library) IsServerOnline(server string) (online bool, code certadm.HRESU
 
 // ServerControl connects to a server for one call.
 func (l *Library) ServerControl(server string, flags uint32) (out []byte, code certadm.HRESULT) {
-	code = l.call(fnControl, server, func() error {
+	code = l.call(fnControl, shown(server), func() error {
 		c, err := l.open(fnControl, server)
 		if err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 // machine, which may not be running. The protocol to authorities of other machines
 // has no call for it, so that nobody is asked there.
 func (l *Library) RestorePrepare(server string, flags uint32) (h Handle, code certadm.HRESULT) {
-	code = l.call(fnRestorePrepare, server, func() error {
+	code = l.call(fnRestorePrepare, shown(server), func() error {
 		t := certadm.RestoreType(flags)
 		if t != certadm.RestoreFull {
 			return invalid(fnRestorePrepare, "dwRestoreFlags is CSRESTORE_TYPE_FULL (1)")

@@ -21,7 +21,7 @@ import (
 func (l *Library) resolve(fn, name string) (connect.Address, error) {
 	a, err := resolve(name, l.getenv(EnvServers))
 	if err != nil {
-		return connect.Address{}, &certadm.Error{Op: fn, Path: shorten(name), Code: certadm.EInvalidArg, Err: err}
+		return connect.Address{}, &certadm.Error{Op: fn, Path: shown(name), Code: certadm.EInvalidArg, Err: err}
 	}
 	return a, nil
 }
@@ -57,7 +57,7 @@ func resolve(name, servers string) (connect.Address, error) {
 
 func mapped(to string, err error) error {
 	if err != nil {
-		return fmt.Errorf("%s: %q: %w", EnvServers, to, err)
+		return fmt.Errorf("%s: %q: %w", EnvServers, connect.Shown(to), err)
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func parse(name string) (connect.Address, error) {
 // network is the address of a machine.
 func network(machine, ca string) (connect.Address, error) {
 	if strings.ContainsAny(machine, "/@") {
-		return connect.Address{}, fmt.Errorf("%q is no machine's name", machine)
+		return connect.Address{}, fmt.Errorf("%q is no machine's name", connect.Shown(machine))
 	}
 	a, err := connect.Parse(string(connect.ADCS) + "://" + machine)
 	if err != nil {
@@ -104,7 +104,7 @@ func lookup(servers, machine, ca string) (to string, found bool, err error) {
 		name, server, ok := strings.Cut(entry, "=")
 		name, server = strings.TrimPrefix(strings.TrimSpace(name), `\\`), strings.TrimSpace(server)
 		if !ok || name == "" || server == "" {
-			return "", false, fmt.Errorf("%s: %q is not NAME=SERVER", EnvServers, entry)
+			return "", false, fmt.Errorf("%s: %q is not NAME=SERVER", EnvServers, connect.Shown(entry))
 		}
 		rank := 0
 		switch {
@@ -121,6 +121,9 @@ func lookup(servers, machine, ca string) (to string, found bool, err error) {
 	}
 	return to, best > 0, nil
 }
+
+// shown is a server's name for the log, without what may be a password in it.
+func shown(name string) string { return shorten(connect.Shown(name)) }
 
 // shorten bounds what an error repeats of a name.
 func shorten(name string) string {

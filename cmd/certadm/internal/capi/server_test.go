@@ -1,6 +1,8 @@
 package capi
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,6 +90,40 @@ func TestResolveRefuses(t *testing.T) {
 			t.Errorf("%.40q with %q: %+v", tt.name, tt.servers, a)
 		} else if !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%.40q with %q: %v; want it to say %q", tt.name, tt.servers, err, tt.want)
+		}
+	}
+}
+
+// Neither an error nor the log has a password that somebody put into a name.
+func TestPasswordsHidden(t *testing.T) {
+	const secret = "hunter2"
+	long := strings.Repeat("b", 2*maxServerNameText)
+	for _, tt := range []struct{ name, servers string }{
+		{"adcs://bob:hunter2@srv", ""},
+		{"dll://bob:hunter2@srv", ""},
+		{"bob:hunter2@srv", ""},
+		{`\\bob:hunter2@srv\CA`, ""},
+		{"adcs://b:hunter2" + long + "@srv", ""}, // also where the name is cut off
+		{"CA1", "CA1=adcs://bob:hunter2@srv"},
+		{"CA1", "CA1=bob:hunter2@srv"},
+		{"CA1", "CA1=http://bob:hunter2@srv"},
+		{"CA1", "CA1=adcs://bob:hun;hunter2:x@srv"}, // the ; ends the entry
+		{"CA1", "adcs://bob:hunter2@srv"},
+		{"CA1", "=bob:hunter2@srv"},
+	} {
+		env := map[string]string{EnvServers: tt.servers, EnvLog: filepath.Join(t.TempDir(), "failures")}
+		l := New(func(name string) string { return env[name] })
+		_, err := l.resolve(fnOnline, tt.name)
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%.40q with %q: %v", tt.name, tt.servers, err)
+		}
+		l.IsServerOnline(tt.name)
+		l.ServerControl(tt.name, 0)
+		l.BackupPrepare(tt.name, 1)
+		l.RestorePrepare(tt.name, 1)
+		b, err := os.ReadFile(env[EnvLog])
+		if err != nil || strings.Contains(string(b), secret) || strings.Count(string(b), "\n") != 4 {
+			t.Errorf("%.40q with %q: the log has %s, %v", tt.name, tt.servers, b, err)
 		}
 	}
 }

@@ -134,13 +134,13 @@ func number(path, name string, value uint32) error {
 	return key(path, func(k registry.Key) error { return k.SetDWordValue(name, value) })
 }
 
+// myStore is "MY". CertOpenStore takes it as a number, which keeps nothing alive: a
+// variable of the package needs no keeping.
+var myStore = [...]uint16{'M', 'Y', 0}
+
 // trust puts the certificate where AD CS has its own: the store MY of the machine.
 func trust(der []byte) error {
-	my, err := windows.UTF16PtrFromString("MY")
-	if err != nil {
-		return err
-	}
-	store, err := windows.CertOpenStore(windows.CERT_STORE_PROV_SYSTEM_W, 0, 0, windows.CERT_SYSTEM_STORE_LOCAL_MACHINE, uintptr(unsafe.Pointer(my)))
+	store, err := windows.CertOpenStore(windows.CERT_STORE_PROV_SYSTEM_W, 0, 0, windows.CERT_SYSTEM_STORE_LOCAL_MACHINE, uintptr(unsafe.Pointer(&myStore[0])))
 	if err != nil {
 		return err
 	}
