@@ -81,7 +81,7 @@ func (z *materializer) headerError(c candidate) error {
 func (z *materializer) plan(ctx context.Context) ([]uint32, error) {
 	m := z.m
 	full := m.Chain[0]
-	end, err := copyEnd(z, full)
+	end, err := copyEnd(ctx, z, full)
 	if err != nil {
 		return nil, err
 	}
@@ -165,9 +165,9 @@ func (z *materializer) needsOutside() bool {
 
 // copyEnd is the header of the log that ended the copy of a full set: it says
 // what the copy needs. Where a manifest says so too, they must agree.
-func copyEnd(z *materializer, full backupset.Entry) (cadb.LogInfo, error) {
+func copyEnd(ctx context.Context, z *materializer, full backupset.Entry) (cadb.LogInfo, error) {
 	if !z.m.Engine.Replays() {
-		return copyEndOf(z, full)
+		return z.copyEndESE(ctx, full)
 	}
 	var end cadb.LogInfo
 	var unreadable error
@@ -195,28 +195,6 @@ func copyEnd(z *materializer, full backupset.Entry) (cadb.LogInfo, error) {
 		return end, damage(cadb.CodeMismatch, z.logLabel(end.Generation), "", "says that the earliest target is %d, and the manifest says %d", end.EarliestTarget, m.EarliestTarget)
 	}
 	return end, nil
-}
-
-// copyEndOf is copyEnd for an engine whose logs do not say what the copy needs:
-// it needs all those that came with it.
-func copyEndOf(z *materializer, full backupset.Entry) (cadb.LogInfo, error) {
-	var first, last uint32
-	for g, cs := range z.logs {
-		for _, c := range cs {
-			if c.set != 0 {
-				continue
-			}
-			if last = max(last, g); first == 0 || g < first {
-				first = g
-			}
-		}
-	}
-	if last == 0 {
-		return cadb.LogInfo{}, damage(cadb.CodeMissing, setLabel(full), "", "there is no log in the set, and the database cannot be recovered without")
-	}
-	end, err := z.header(last)
-	end.CopyFirst, end.EarliestTarget = first, last
-	return end, err
 }
 
 func (z *materializer) logLabel(g uint32) string {

@@ -56,12 +56,18 @@ func (c *contents) file(ctx context.Context, f backupset.File) error {
 	case backupset.RoleLog:
 		return c.log(ctx, f, r)
 	case backupset.RoleDatabase:
+		if c.ese() {
+			return nil // all of it together, see checkESESet
+		}
 		return c.database(f, r)
 	case backupset.RoleLocations, backupset.RoleDynamic, backupset.RoleCompanion:
 		return c.small(f, r)
 	}
 	return nil
 }
+
+// ese says that the set is AD CS's, whose engine checks logs and database together.
+func (c *contents) ese() bool { return c.engine.Name() == cadb.EngineESE }
 
 func (c *contents) log(ctx context.Context, f backupset.File, r backupset.ReadAtCloser) error {
 	g, ok := c.engine.ParseLogName(f.Name)
@@ -74,6 +80,8 @@ func (c *contents) log(ctx context.Context, f backupset.File, r backupset.ReadAt
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case c.ese() && (err != nil || info.Generation != g):
+		c.bad++ // checkESESet says what is wrong
 	case err != nil:
 		code, _ := cadb.LogFindingCode(err)
 		c.add(cadb.Damage, code, f, "%v", err)
@@ -164,7 +172,7 @@ func parseCRL(raw []byte) (*x509.RevocationList, error) {
 }
 
 // finish looks at what needs all files of the set together.
-func (c *contents) finish() {
+func (c *contents) finish(ctx context.Context) error {
 	label := setLabel(c.entry)
 	if c.cert != nil {
 		for _, l := range c.crls {
@@ -173,16 +181,25 @@ func (c *contents) finish() {
 			}
 		}
 	}
+	if c.ese() {
+		if err := c.checkESESet(ctx); err != nil {
+			return err
+		}
+	}
 	if c.bad > 0 || len(c.logs) == 0 {
 		if len(c.logs) == 0 && c.bad == 0 {
 			c.v.add(cadb.Damage, cadb.CodeMissing, label, "there is no log in the set")
 		}
-		return
+		return nil
+	}
+	if c.ese() {
+		return nil
 	}
 	sortLogs(c.logs)
 	dir := label + "/" + backupset.RoleLog.Dir()
 	c.v.found.Add(checkLogs(c.engine, c.logs, logFiles(c.engine, c.v.labels, dir))...)
 	c.copyEnd(label)
+	return nil
 }
 
 // signed checks a CRL. An authority whose key was renewed goes on signing CRLs

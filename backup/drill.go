@@ -35,6 +35,8 @@ type DrillReport struct {
 	Engine string       `json:"engine"`
 	Sets   []string     `json:"sets"`
 
+	// Verdict is as in VerifyReport.
+	Verdict  string          `json:"verdict,omitempty"`
 	Database *DatabaseReport `json:"database,omitempty"`
 
 	Findings  []cadb.Finding `json:"findings"`
@@ -52,7 +54,8 @@ type DrillReport struct {
 // Drill does a restore without an authority: it copies the chain into a
 // temporary directory, recovers the database, opens it, counts its rows and
 // holds every certificate and CRL against its row and the CA certificate. The
-// report says what that proves and what it does not. Damage is in the report;
+// report says what that proves and what it does not. A chain of AD CS, whose logs only
+// its own service replays, is checked and read in place of the recovery. Damage is in the report;
 // an error means that the drill could not be done. The directory is removed at
 // the end, also when ctx is canceled.
 func Drill(ctx context.Context, o DrillOptions) (rep *DrillReport, err error) {
@@ -80,7 +83,15 @@ func Drill(ctx context.Context, o DrillOptions) (rep *DrillReport, err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	rep.Bytes = r.Materialized.Bytes
-	rep.Findings = append(rep.Findings, r.Materialized.Findings...)
+	rep.Findings = append(append(rep.Findings, r.Materialized.Findings...), r.checked...)
+	if r.Checked != nil {
+		rep.Verdict = r.Checked.String()
+	}
+	if r.Unreplayed && r.DB == nil {
+		f, open := r.unreadable()
+		rep.Findings, rep.Proven, rep.NotProven = append(rep.Findings, f), r.wholeStatements(), open
+		return rep, nil
+	}
 	p, err := r.prove(ctx, o.CACertificate)
 	if err != nil {
 		return rep, rep.damage(err)

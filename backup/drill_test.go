@@ -12,11 +12,9 @@ import (
 	"time"
 
 	"github.com/certkeep/certkeep/backup"
-	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/cadbtest"
 	"github.com/certkeep/certkeep/cadb/schema"
-	"github.com/certkeep/certkeep/folder"
 )
 
 func drill(t *testing.T, o backup.DrillOptions) *backup.DrillReport {
@@ -378,30 +376,5 @@ func TestOpenLog(t *testing.T) {
 	foreign, _ := other.crash(t.TempDir())
 	if rep := drill(t, backup.DrillOptions{Source: src, OpenLog: foreign + "-wal"}); rep.OK || len(damageIn(rep.Findings, foreign)) == 0 {
 		t.Errorf("a foreign open log: %v", rep.Findings)
-	}
-}
-
-func TestESEIsNotSupportedYet(t *testing.T) {
-	dir := t.TempDir()
-	data := filepath.Join(dir, "set", dataBase)
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	head := make([]byte, 8192)
-	copy(head[4:], "\xef\xcd\xab\x89")
-	for _, name := range []string{"CA.edb", "edb00001.log"} {
-		if err := os.WriteFile(filepath.Join(data, name), head, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	src := backup.Source{Store: folder.Root(dir, folder.Options{}), ID: "set"}
-	if _, err := backup.Drill(t.Context(), backup.DrillOptions{Source: src, Scratch: t.TempDir()}); !errors.Is(err, cadb.ErrUnsupported) {
-		t.Errorf("drill: %v", err)
-	}
-	if _, err := backup.Verify(t.Context(), backup.VerifyOptions{Source: src}); !errors.Is(err, cadb.ErrUnsupported) {
-		t.Errorf("verify: %v", err)
-	}
-	if rep, err := backup.Verify(t.Context(), backup.VerifyOptions{Source: src, Level: backup.LevelSealed}); err != nil || !rep.OK || rep.Sets[0].Type != backupset.Full {
-		t.Errorf("what needs no knowledge of the engine works: %+v, %v", rep, err)
 	}
 }

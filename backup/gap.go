@@ -41,6 +41,11 @@ type Gap struct {
 	// what CRLs tell of, and there may be more.
 	Blind bool `json:"blind,omitempty"`
 
+	// Unreplayed says that it was read, if at all, without its logs, which only the
+	// service replays. What stands in those alone is listed as missing although it will
+	// be there: to revoke it again changes nothing.
+	Unreplayed bool `json:"unreplayed,omitempty"`
+
 	// Accepted says that the operator has let the gap be.
 	Accepted bool `json:"accepted"`
 }
@@ -286,6 +291,9 @@ func (g *gapFinder) rows(ctx context.Context, name string, rows iter.Seq2[cadb.R
 		if r.Serial == "" || !issuedOrRevoked || (state != 0 && !revoked) {
 			continue
 		}
+		if g.blind && !revoked {
+			continue // which certificates the restored database has is not known
+		}
 		c := GapCertificate{Serial: r.Serial, Source: name, CommonName: r.CommonName()}
 		if revoked && r.RawCertificate == nil && r.Reason != nil {
 			// An earlier restore had lost it, and its revocation was repeated.
@@ -299,7 +307,9 @@ func (g *gapFinder) rows(ctx context.Context, name string, rows iter.Seq2[cadb.R
 		}
 		c.NotAfter, c.SHA256 = &cert.NotAfter, fingerprint(cert.Raw)
 		g.gap.RequestID = max(g.gap.RequestID, r.ID)
-		g.addIssued(c)
+		if !g.blind {
+			g.addIssued(c)
+		}
 		if revoked {
 			reason := schema.Unspecified
 			if r.Reason != nil {

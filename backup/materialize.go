@@ -30,9 +30,6 @@ type MaterializeOptions struct {
 	OpenLog  string
 
 	Progress func(Progress)
-
-	// unreplayed takes sets of an engine whose logs only its service replays.
-	unreplayed bool
 }
 
 // Materialized is a chain in a directory: a copy of the database as it was
@@ -138,11 +135,7 @@ type candidate struct {
 
 func (z *materializer) run(ctx context.Context) (err error) {
 	m := z.m
-	named := cadb.EngineNamed
-	if z.o.unreplayed {
-		named = cadb.FilesNamed
-	}
-	if m.Engine, err = named(m.Chain[0].Manifest.Engine); err != nil {
+	if m.Engine, err = cadb.EngineNamed(m.Chain[0].Manifest.Engine); err != nil {
 		return fmt.Errorf("set %s: %w", setLabel(m.Chain[0]), err)
 	}
 	for _, e := range m.Chain {
@@ -342,6 +335,15 @@ func published(files []backupset.File) []backupset.File {
 		ext := strings.ToLower(filepath.Ext(f.Name))
 		return ext != ".crt" && ext != ".crl"
 	})
+}
+
+// logName is what a log is called where it goes: as the set has it, if that is a name of
+// its generation, since ESE has two forms of them.
+func (m *Materialized) logName(l MaterializedLog) string {
+	if g, ok := m.Engine.ParseLogName(l.File.Name); ok && g == l.Generation {
+		return l.File.Name
+	}
+	return m.Engine.LogName(l.Generation)
 }
 
 // paths lists the logs for cadb.Engine.Recover.

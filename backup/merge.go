@@ -67,7 +67,7 @@ func Merge(ctx context.Context, o MergeOptions) (rep *MergeReport, err error) {
 	for _, e := range chain {
 		rep.Sets = append(rep.Sets, setLabel(e))
 	}
-	r, err := RecoverOptions{Source: o.Source, Until: o.Until, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Scratch: o.Scratch, Progress: o.Progress, unreplayed: true}.recover(ctx, chain)
+	r, err := RecoverOptions{Source: o.Source, Until: o.Until, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Scratch: o.Scratch, Progress: o.Progress, quick: true}.recover(ctx, chain)
 	if err != nil {
 		return rep, err
 	}
@@ -78,7 +78,8 @@ func Merge(ctx context.Context, o MergeOptions) (rep *MergeReport, err error) {
 		return rep, &TargetError{Asked: o.Until, Earliest: r.copyEnd, EarliestClosed: end.Closed, Latest: r.Latest.Generation, LatestClosed: r.Latest.Closed}
 	}
 	rep.Findings = append(rep.Findings, r.Materialized.Findings...)
-	if r.DB == nil {
+	if !r.Engine.Replays() {
+		rep.Findings = append(rep.Findings, r.checked...)
 		rep.Proven, rep.NotProven = r.unread()
 	} else if err := rep.prove(ctx, r); err != nil {
 		return rep, err
@@ -169,7 +170,7 @@ func (m *merger) run(ctx context.Context) (err error) {
 	}
 	for _, l := range m.r.Logs {
 		f := l.File
-		f.Name, f.SHA256 = m.r.Engine.LogName(l.Generation), l.SHA256
+		f.Name, f.SHA256 = m.r.logName(l), l.SHA256
 		if err := m.local(ctx, backupset.RoleLog, f, l.Path, m.r.Label(l.MaterializedFile)); err != nil {
 			return err
 		}

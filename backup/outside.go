@@ -94,6 +94,10 @@ func (z *materializer) moreLogs(ctx context.Context) error {
 // salvage makes a log of the open one.
 func (z *materializer) salvage(ctx context.Context) error {
 	m := z.m
+	if !m.Engine.Replays() {
+		return &hintError{err: fmt.Errorf("%s: %w", z.o.OpenLog, cadb.ErrUnsupported),
+			hint: "leave it in the log directory of AD CS, which replays it after those of the sets as it starts"}
+	}
 	last := m.Logs[len(m.Logs)-1]
 	tmp := filepath.Join(m.Dir, "salvaged.log")
 	s, err := m.Engine.Salvage(ctx, z.o.OpenLog, last.Path, tmp)

@@ -29,8 +29,8 @@ type proof struct {
 
 // prove holds the recovered database against what is signed in it. Findings
 // name the file of the set. With ca nil the manifest decides which CA
-// certificate it is.
-func (r *Recovery) prove(ctx context.Context, ca *x509.Certificate) (p proof, err error) {
+// certificate it is. older are certificates that the authority had before.
+func (r *Recovery) prove(ctx context.Context, ca *x509.Certificate, older ...*x509.Certificate) (p proof, err error) {
 	if ca != nil {
 		p.caFrom, p.anchored = "the certificate given", true
 	} else {
@@ -43,7 +43,13 @@ func (r *Recovery) prove(ctx context.Context, ca *x509.Certificate) (p proof, er
 		}
 	}
 	label := r.databaseLabel()
-	p.report, err = cadb.Check(ctx, r.DB, ca)
+	p.report, err = cadb.Check(ctx, r.DB, ca, older...)
+	if r.Unreplayed && errors.Is(err, cadb.ErrNoCACertificate) {
+		// The logs may have it.
+		p.report.Findings = append(p.report.Findings, cadb.Finding{Severity: cadb.Warning, Code: cadb.CodeMissing, File: label,
+			Message: err.Error() + "; rows were not looked at"})
+		return p, nil
+	}
 	for i := range p.report.Findings {
 		p.report.Findings[i].File = label
 	}
@@ -61,6 +67,9 @@ func (r *Recovery) prove(ctx context.Context, ca *x509.Certificate) (p proof, er
 
 // proven says what a recovered and checked database proves.
 func (r *Recovery) proven(p proof) []Statement {
+	if r.Unreplayed {
+		return r.provenUnreplayed(p)
+	}
 	rep := &p.report
 	logs := len(r.Logs)
 	out := []Statement{
@@ -125,6 +134,9 @@ func (r *Recovery) notProven(p proof) []Statement {
 	out := []Statement{
 		{"later", fmt.Sprintf("That nothing is lost: what happened after %s, when the last log used was closed, is not in it.", when(r.Target.Closed))},
 	}
+	if r.Unreplayed {
+		out = append([]Statement{recoveryOpen}, out...)
+	}
 	if r.Latest.Generation > r.Target.Generation {
 		out = append(out, Statement{"until", fmt.Sprintf("What is in %s of the set: it was left out.", generations(r.Target.Generation+1, r.Latest.Generation))})
 	}
@@ -144,10 +156,13 @@ func (r *Recovery) notProven(p proof) []Statement {
 	if !p.anchored {
 		out = append(out, Statement{"ca-certificate", "That this is the right authority: the CA certificate was taken from the database itself, and nothing outside it says that it is the right one."})
 	}
-	if full.Manifest.Synthesized {
+	switch {
+	case full.Manifest.Synthesized && r.Unreplayed:
+		out = append(out, Statement{"no-manifest", "That nobody changed the files and their checksums with them: the set has no manifest, and what it is held against stands in it."})
+	case full.Manifest.Synthesized:
 		out = append(out, Statement{"no-manifest", "That the set is as it was taken: it has no manifest. What is signed was checked; " +
 			"columns that no signature covers, such as requester names and dates of submission, free space in the database, the restore map, and whether later sets exist, were not."})
-	} else {
+	default:
 		out = append(out, Statement{"manifest", "That nobody who could write to the set made up a manifest to match: the manifest is not signed."})
 	}
 	for _, e := range r.Chain {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
+	"github.com/certkeep/certkeep/ese/esecheck"
 	"github.com/certkeep/certkeep/internal/durable"
 )
 
@@ -26,20 +27,30 @@ type RecoverOptions struct {
 	Scratch  string
 	Progress func(Progress)
 
-	// unreplayed takes sets of an engine whose logs only its service replays: the
-	// copy stays as it was taken, and DB is nil.
-	unreplayed bool
+	// quick leaves out what takes long and is not about whether the files are whole.
+	quick bool
 }
 
-// Recovery is a chain that was recovered in a temporary directory.
+// Recovery is a chain that was recovered in a temporary directory. One of an engine
+// whose logs only its own service replays was checked there instead, and is read as it
+// was copied.
 type Recovery struct {
 	*Materialized
 	cadb.Recovered
 
-	// DB is the recovered database, open.
+	// DB is the recovered database, open. It is nil if the database is of a kind that
+	// cannot be read here although no fault was found, see Unreadable.
 	DB *cadb.DB
 
-	remove func(*error)
+	// Unreplayed says that DB was not recovered: rows can be missing, old or there
+	// twice. Checked is what the check of database and logs found; nil if the logs were
+	// replayed. Unreadable is why DB is nil.
+	Unreplayed bool
+	Checked    *esecheck.Report
+	Unreadable error
+
+	checked []cadb.Finding // what Checked says, without damage
+	remove  func(*error)
 }
 
 // Close closes the database and removes the directory.
@@ -54,6 +65,9 @@ func (r *Recovery) Close() (err error) {
 // Recover copies a chain into a temporary directory, replays its logs there and
 // opens the database. The engine's integrity check has been passed; what the
 // rows say has not been looked at. Damage is a [*DamageError].
+//
+// A chain of AD CS is not replayed: database and logs are checked together, as the
+// engine would before it replays them, and the copy is opened as it stands.
 func Recover(ctx context.Context, o RecoverOptions) (*Recovery, error) {
 	chain, _, err := o.chain(ctx)
 	if err != nil {
@@ -73,13 +87,13 @@ func (o RecoverOptions) recover(ctx context.Context, chain backupset.Chain) (_ *
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	m, err := materialize(ctx, MaterializeOptions{Source: o.Source, Until: o.Until, Dir: dir, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Progress: o.Progress, unreplayed: o.unreplayed}, chain)
+	m, err := materialize(ctx, MaterializeOptions{Source: o.Source, Until: o.Until, Dir: dir, MoreLogs: o.MoreLogs, OpenLog: o.OpenLog, Progress: o.Progress}, chain)
 	if err != nil {
 		return nil, err
 	}
 	r.Materialized = m
 	if !m.Engine.Replays() {
-		return r, m.checkChain()
+		return r, r.check(ctx, o)
 	}
 	return r, r.replay(ctx)
 }
@@ -144,7 +158,12 @@ func (m *Materialized) replayError(err error) error {
 		}
 	}
 	code, _ := cadb.LogFindingCode(err)
-	return damage(code, label, "", "%s", strings.ReplaceAll(err.Error(), m.Dir+string(filepath.Separator), ""))
+	return damage(code, label, "", "%s", inDir(err, m.Dir))
+}
+
+// inDir is an error's text without the names of a temporary directory.
+func inDir(err error, dir string) string {
+	return strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), "")
 }
 
 // caCertificate finds the CA certificate by which to check signatures: the one
@@ -178,6 +197,9 @@ func (r *Recovery) caCertificate(ctx context.Context) (*x509.Certificate, string
 		if cert, err := x509.ParseCertificate(row.RawCertificate); err == nil {
 			return cert, fmt.Sprintf("request %d of the database, whose SHA-256 is the manifest's", row.ID), nil
 		}
+	}
+	if r.Unreplayed {
+		return nil, "", nil // the logs may have it
 	}
 	return nil, "", damage(cadb.CodeMissing, setLabel(r.Chain.Full()), "", "the CA certificate that the manifest names (SHA-256 %s) is neither in the set's files nor in its database", want)
 }

@@ -234,8 +234,12 @@ func (j *restoreJob) prepare(ctx context.Context) (err error) {
 	if err := j.sameAuthority(chain.Full().Manifest); err != nil {
 		return err
 	}
+	if engine, err := cadb.EngineNamed(chain.Full().Manifest.Engine); err == nil && !engine.Replays() && j.control == nil {
+		return &hintError{err: fmt.Errorf("set %s: %w", setLabel(chain.Full()), cadb.ErrUnsupported),
+			hint: "restore it on the machine of AD CS with --service, or make a folder for certutil -restoreDB with --to"}
+	}
 	j.rec, err = RecoverOptions{Source: j.o.Source, Until: j.o.Until, MoreLogs: j.o.MoreLogs, OpenLog: j.o.OpenLog,
-		Scratch: j.o.Scratch, Progress: j.o.Progress, unreplayed: j.control != nil}.recover(ctx, chain)
+		Scratch: j.o.Scratch, Progress: j.o.Progress, quick: true}.recover(ctx, chain)
 	if err != nil {
 		return err
 	}
@@ -309,8 +313,8 @@ func otherAuthority(setName, setSum, name, sum string) error {
 
 // verify is step 0: the recovered database must be sound and the target's.
 func (j *restoreJob) verify(ctx context.Context) error {
-	if j.rec.DB == nil {
-		return j.verifyUnread()
+	if !j.rec.Engine.Replays() {
+		return j.verifyUnreplayed(ctx)
 	}
 	own, err := j.rec.DB.CACertificate(ctx)
 	if err == nil && !j.cas.has(own) && !j.hasCA(ctx) {
@@ -319,7 +323,7 @@ func (j *restoreJob) verify(ctx context.Context) error {
 	if err != nil && !errors.Is(err, cadb.ErrNoCACertificate) {
 		return err
 	}
-	p, err := j.rec.prove(ctx, j.ca)
+	p, err := j.rec.prove(ctx, j.ca, j.cas...)
 	if err != nil {
 		return err
 	}
@@ -406,9 +410,16 @@ func (j *restoreJob) findGap(ctx context.Context) (err error) {
 		}
 	}
 	if j.rec.DB == nil {
-		j.gap = newBlindGapFinder(own, j.rec.Target.Closed, j.cas)
-	} else if j.gap, err = newGapFinder(ctx, j.rec.DB, &j.rep.Database.Report, j.rec.Target.Closed, j.cas); err != nil {
-		return err
+		j.gap = newBlindGapFinder(j.rec.Target.Closed, j.cas)
+	} else {
+		report := j.rep.Database.Report // the finder changes it
+		if j.gap, err = newGapFinder(ctx, j.rec.DB, &report, j.rec.Target.Closed, j.cas); err != nil {
+			return err
+		}
+	}
+	if j.rec.Unreplayed {
+		j.gap.gap.Unreplayed = true
+		j.gap.ownCRLs(own)
 	}
 	for _, f := range slices.Concat(j.o.CRLs, found) {
 		if err := j.gap.crl(f); err != nil {
@@ -445,10 +456,14 @@ func (j *restoreJob) finishGap(ctx context.Context) error {
 
 // beyondTarget compares the rest of the chain, if the target leaves some out.
 func (j *restoreJob) beyondTarget(ctx context.Context, g *gapFinder) (err error) {
-	if j.rec.Latest.Generation <= j.rec.Target.Generation || j.rec.DB == nil {
+	if j.rec.Latest.Generation <= j.rec.Target.Generation {
 		return nil
 	}
 	name := fmt.Sprintf("the set beyond generation %s", generation(j.rec.Target.Generation))
+	if j.rec.Unreplayed {
+		g.source(GapSource{Name: name, Kind: "database", Note: "what its logs revoke is not read here; CRLs tell of it"})
+		return nil
+	}
 	rest, err := RecoverOptions{Source: j.o.Source, MoreLogs: j.o.MoreLogs, OpenLog: j.o.OpenLog, Scratch: j.o.Scratch, Progress: j.o.Progress}.recover(ctx, j.rec.Chain)
 	if err != nil {
 		var d *DamageError

@@ -213,7 +213,7 @@ func (s *restoreSteps) copyDatabase(ctx context.Context) (err error) {
 
 func (s *restoreSteps) copyLogs(ctx context.Context, run logRun) error {
 	for _, l := range run.logs {
-		dst, err := s.o.Target.LocalPath(strings.TrimSuffix(s.places.LogDir, `\`) + `\` + s.rec.Engine.LogName(l.Generation))
+		dst, err := s.o.Target.LocalPath(strings.TrimSuffix(s.places.LogDir, `\`) + `\` + s.rec.logName(l))
 		if err != nil {
 			return err
 		}

@@ -34,6 +34,10 @@ type TakeOptions struct {
 	// 13). With nil, or where it fails, the set says what is missing.
 	OpenDynamic func(ctx context.Context, name string) (io.ReadCloser, error)
 
+	// BadPages is what to do when a page of AD CS's database arrives damaged; empty
+	// means [FailOnBadPages].
+	BadPages PagePolicy
+
 	// Logs looks at the server's logs by other means than the procedure, after they
 	// were truncated; nil where that is not possible.
 	Logs LogWatch

@@ -77,7 +77,7 @@ func lastLogHead(ctx context.Context, store backupset.Store, e backupset.Entry) 
 
 // readLog reads the beginning of a log of whichever engine.
 func readLog(name string, head []byte) (cadb.LogReader, cadb.LogInfo, error) {
-	e, err := cadb.LogReaderFor(name, head)
+	e, err := cadb.EngineFor(name, head)
 	if err != nil {
 		return nil, cadb.LogInfo{}, err
 	}

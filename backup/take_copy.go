@@ -22,7 +22,13 @@ func (t *taker) copyFile(ctx context.Context, role backupset.Role, name string) 
 		return f, nil, err
 	}
 	t.phase.Total = max(t.phase.Total, t.phase.Done+src.Size())
-	head, err = t.store(ctx, role, certadm.BaseName(name), name, src.Size(), src)
+	in, pages := t.watchPages(role, name, src.Size(), src, t.o.BadPages)
+	head, err = t.store(ctx, role, certadm.BaseName(name), name, src.Size(), in)
+	if pages != nil && err != nil {
+		_ = pages.finish(false) // ends its goroutine; the first error is the one that counts
+	} else if pages != nil {
+		err = t.pagesChecked(pages)
+	}
 	if err = errors.Join(err, src.Close()); err != nil {
 		return f, nil, err
 	}

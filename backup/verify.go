@@ -26,10 +26,13 @@ const (
 	// LevelSealed reads every file and compares its SHA-256 with the manifest's.
 	LevelSealed Level = "sealed"
 	// LevelContent looks into the files: every log's header, digest and frames,
-	// that the logs follow each other, the restore map, CRLs and certificates.
+	// that the logs follow each other, the restore map, CRLs and certificates. Of AD
+	// CS also the database: header, trailer, every page, and whether the logs are all
+	// that its recovery needs.
 	LevelContent Level = "content"
 	// LevelDatabase replays the logs in a temporary directory, runs the engine's
-	// integrity check and holds every row against what is signed in it.
+	// integrity check and holds every row against what is signed in it. The logs of AD
+	// CS are not replayed: its database is read as it was copied.
 	LevelDatabase Level = "database"
 )
 
@@ -63,54 +66,6 @@ type VerifyOptions struct {
 
 	Scratch  string // see RecoverOptions
 	Progress func(Progress)
-}
-
-// VerifyReport is what [Verify] found.
-type VerifyReport struct {
-	Schema int   `json:"schema"` // 1
-	OK     bool  `json:"ok"`     // there is no damage
-	Level  Level `json:"level"`
-
-	Sets []SetReport `json:"sets"`
-
-	// Database is there from LevelDatabase on, if it came so far.
-	Database *DatabaseReport `json:"database,omitempty"`
-
-	Findings  []cadb.Finding `json:"findings"`
-	Proven    []Statement    `json:"proven"`
-	NotProven []Statement    `json:"not_proven"`
-
-	Started  time.Time     `json:"started"`
-	Duration time.Duration `json:"duration_nanoseconds"`
-	Bytes    int64         `json:"bytes_read"`
-}
-
-// SetReport is one set of the chain.
-type SetReport struct {
-	ID          string         `json:"id,omitempty"`
-	Name        string         `json:"name,omitempty"`
-	Location    string         `json:"location"`
-	Type        backupset.Type `json:"type"`
-	State       string         `json:"state"` // confirmed, unconfirmed, damaged
-	NoManifest  bool           `json:"no_manifest,omitempty"`
-	First       uint32         `json:"first_generation"`
-	Last        uint32         `json:"last_generation"`
-	Files       int            `json:"files"`
-	Bytes       int64          `json:"bytes"`
-	Start       time.Time      `json:"start"`
-	End         time.Time      `json:"end"`
-	CA          string         `json:"ca"`
-	Certificate string         `json:"ca_certificate_sha256,omitempty"`
-}
-
-// DatabaseReport is what the recovered database showed.
-type DatabaseReport struct {
-	Generation     uint32    `json:"generation"`
-	Closed         time.Time `json:"closed"`
-	EarliestTarget uint32    `json:"earliest_target"`
-	CAFrom         string    `json:"ca_certificate_from"`
-	cadb.Report
-	Size int64 `json:"size"`
 }
 
 // Verify proves a set and those it continues, as deep as asked. It never writes
@@ -267,7 +222,7 @@ func (v *verifier) set(ctx context.Context, e backupset.Entry) error {
 		}
 	}
 	if v.o.Level.reaches(LevelContent) {
-		c.finish()
+		return c.finish(ctx)
 	}
 	return nil
 }
@@ -314,7 +269,11 @@ func (v *verifier) statements(chain backupset.Chain) {
 			say(&v.rep.Proven, "sealed", "Every byte of every file has the SHA-256 that its manifest records.")
 		}
 		if v.o.Level.reaches(LevelContent) {
-			say(&v.rep.Proven, "content", "Every log is whole by its own digest, header and frames, and follows the one before it.")
+			if v.rep.Verdict == "" {
+				say(&v.rep.Proven, "content", "Every log is whole by its own digest, header and frames, and follows the one before it.")
+			} else {
+				say(&v.rep.Proven, "content", "Every page of the database and every segment of the logs has the checksum in it, header and trailer are whole, the logs follow each other and are this database's: %s.", v.rep.Verdict)
+			}
 		}
 	}
 	switch {
@@ -340,6 +299,16 @@ func (v *verifier) database(ctx context.Context, chain backupset.Chain) (err err
 	defer func() { err = errors.Join(err, r.Close()) }()
 	v.x.bytes += r.Materialized.Bytes
 	v.found.Add(r.Materialized.Findings...)
+	v.addNew(r.checked)
+	if r.Checked != nil {
+		v.rep.Verdict = r.Checked.String()
+	}
+	if r.DB == nil {
+		f, s := r.unreadable()
+		v.found.Add(f)
+		v.rep.NotProven = append(v.rep.NotProven, s...)
+		return nil
+	}
 	p, err := r.prove(ctx, v.o.CACertificate)
 	if err != nil {
 		return v.damage(err)
@@ -351,6 +320,16 @@ func (v *verifier) database(ctx context.Context, chain backupset.Chain) (err err
 	return nil
 }
 
+// addNew adds what was not found before: a check of all sets together repeats what was
+// said of each.
+func (v *verifier) addNew(found []cadb.Finding) {
+	for _, f := range found {
+		if !slices.Contains(v.found.List, f) {
+			v.found.Add(f)
+		}
+	}
+}
+
 // damage moves the findings of a DamageError into the report.
 func (v *verifier) damage(err error) error {
 	var d *DamageError
@@ -360,11 +339,4 @@ func (v *verifier) damage(err error) error {
 	v.found.Add(d.Findings...)
 	v.rep.NotProven = append(v.rep.NotProven, Statement{"recovery", "That the database can be recovered: it was tried, and failed."})
 	return nil
-}
-
-func (r *Recovery) databaseReport(p proof) *DatabaseReport {
-	rep := p.report
-	rep.Findings = nil // they are in the list of the job
-	return &DatabaseReport{Generation: r.Target.Generation, Closed: r.Target.Closed, EarliestTarget: r.Earliest.Generation,
-		CAFrom: p.caFrom, Report: rep, Size: r.Recovered.Size}
 }

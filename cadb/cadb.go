@@ -14,8 +14,9 @@
 //		…
 //	}
 //
-// SQLite databases of the embedded authority can be read today; ESE databases
-// of AD CS are recognized and answered with [ErrUnsupported].
+// SQLite databases of the embedded authority and ESE databases of AD CS are read. The
+// latter is not recovered first, since only its own service replays its logs: see
+// [Info].
 package cadb
 
 import (
@@ -28,13 +29,15 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/certkeep/certkeep/cadb/schema"
+	"github.com/certkeep/certkeep/ese"
 )
 
-// ErrUnsupported is the answer to files of an engine that is known, but cannot
-// be read yet.
-var ErrUnsupported = errors.New("ESE files (those of AD CS) are not supported yet")
+// ErrUnsupported is the answer to what an engine cannot do here: logs of AD CS are
+// replayed by its service alone, and those of a later version are not understood.
+var ErrUnsupported = errors.New("not supported for ESE files (those of AD CS)")
 
 // ErrNotDatabase is the answer to a file that no known engine wrote.
 var ErrNotDatabase = errors.New("not a database that certkeep knows")
@@ -59,11 +62,23 @@ type Info struct {
 	Size     int64  `json:"size"`
 	PageSize int    `json:"page_size"`
 
-	// Rows counts the rows of each of the five tables.
-	Rows map[string]int64 `json:"rows"`
+	// Rows counts the rows of each of the five tables. It is nil for ESE, where
+	// counting means reading all of them: see [DB.RowCounts].
+	Rows map[string]int64 `json:"rows,omitempty"`
+
+	// State is the state that an ESE database itself names, as "clean shutdown".
+	// Unrecovered says that it is another: logs would have to be replayed first, and
+	// rows can be missing, old or there twice.
+	State       string `json:"state,omitempty"`
+	Unrecovered bool   `json:"unrecovered,omitempty"`
+
+	// Notes is what somebody who relies on the contents should know. Reading can add
+	// to it.
+	Notes []string `json:"notes,omitempty"`
 }
 
-// reader is what an engine implements.
+// reader is what an engine implements. An iteration yields an IncompleteError as the
+// last thing, if any.
 type reader interface {
 	requests(context.Context, Filter) iter.Seq2[Request, error]
 	extensions(ctx context.Context, id int64) iter.Seq2[Extension, error]
@@ -74,6 +89,7 @@ type reader interface {
 	orphans(context.Context) iter.Seq2[orphan, error]
 	checkDefinitions(context.Context) ([]Finding, error)
 	integrity(context.Context) ([]string, error)
+	notes() []string
 	close() error
 }
 
@@ -83,7 +99,8 @@ type orphan struct {
 	id    int64
 }
 
-// Open opens a recovered database file; its first bytes tell the engine. The
+// Open opens a database file; its first bytes tell the engine. One of SQLite must be
+// recovered; one of ESE is read as it stands, see [Info]. The
 // file and its directory are not written to. A "-wal" with something in it
 // beside an SQLite database belongs to its contents, and both are then copied
 // to a temporary directory and read there.
@@ -102,21 +119,38 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, err
 	}
 	engine, err := databaseEngine(head)
+	if err != nil && size > 0 && strings.EqualFold(filepath.Ext(path), ".edb") {
+		engine, err = EngineESE, nil // its header has a shadow
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if engine != EngineSQLite {
-		return nil, fmt.Errorf("%s: %w", path, ErrUnsupported)
+	db := &DB{info: Info{Engine: engine, Path: path, Size: size}}
+	if engine == EngineESE {
+		r, pageSize, err := openESE(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, notDatabase(err))
+		}
+		db.r, db.info.PageSize, db.info.State, db.info.Unrecovered = r, pageSize, r.db.State().String(), r.fuzzy
+		return db, ctx.Err()
 	}
 	r, pageSize, err := openSQLite(ctx, path, head)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	db := &DB{r: r, info: Info{Engine: engine, Path: path, Size: size, PageSize: pageSize}}
+	db.r, db.info.PageSize = r, pageSize
 	if db.info.Rows, err = r.rows(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), r.close())
 	}
 	return db, nil
+}
+
+// notDatabase makes an error of package ese one of this package, too.
+func notDatabase(err error) error {
+	if errors.Is(err, ese.ErrNotDatabase) || errors.Is(err, ese.ErrVersion) {
+		return fmt.Errorf("%w: %w", ErrNotDatabase, err)
+	}
+	return err
 }
 
 // headSize is as much of a file as is needed to know its engine.
@@ -155,14 +189,22 @@ func databaseEngine(head []byte) (string, error) {
 // Close releases the database, and its temporary copy if there is one.
 func (db *DB) Close() error { return db.r.close() }
 
-// Info says what kind of database it is, as of Open.
-func (db *DB) Info() Info { return db.info }
+// Info says what kind of database it is, as of Open, and what was noted since.
+func (db *DB) Info() Info {
+	info := db.info
+	info.Notes = db.r.notes()
+	return info
+}
+
+// RowCounts counts the rows of each of the five tables, by reading them.
+func (db *DB) RowCounts(ctx context.Context) (map[string]int64, error) { return db.r.rows(ctx) }
 
 // Name is the base name of the database file, for messages.
 func (db *DB) Name() string { return filepath.Base(db.info.Path) }
 
 // Requests yields the requests that pass the filter in the order of their id,
-// each with its certificate. An error ends the iteration.
+// each with its certificate. An error ends the iteration; an [*IncompleteError] comes
+// behind all that could be read.
 func (db *DB) Requests(ctx context.Context, f Filter) iter.Seq2[Request, error] {
 	return db.r.requests(ctx, f)
 }

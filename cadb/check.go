@@ -44,6 +44,10 @@ type Report struct {
 	// Issuer is the name of the CA certificate that signatures were checked by.
 	Issuer string `json:"issuer"`
 
+	// EarlierCA counts the certificates that are signed by an earlier certificate of the
+	// same authority, which the database alone names.
+	EarlierCA int64 `json:"earlier_ca,omitempty"`
+
 	Findings []Finding `json:"findings"`
 }
 
@@ -69,12 +73,18 @@ var ErrNoCACertificate = errors.New("no CA certificate to check signatures by: t
 // database itself is used, which proves less: whoever could change the database
 // could change that too.
 //
+// Of an ESE database that was not recovered, rows can be missing, old or there twice.
+// What that explains, because it stands in different rows, is a note: a request
+// without its certificate, an extension without its request, a revocation that the CRL
+// does not have. What stands in one row must agree there, too.
+//
 // All cores are used, and memory in proportion to the longest CRL, plus eight
 // bytes a certificate. A failure to read the database is returned as an error,
 // along with the report on what was read until then; what is wrong in the
 // database is a finding.
 func Check(ctx context.Context, db *DB, ca *x509.Certificate, older ...*x509.Certificate) (Report, error) {
 	c := &checker{db: db, file: db.Name(), older: older, ca: ca, seed: maphash.MakeSeed()}
+	c.rules = rowRules{strict: db.info.Engine == EngineSQLite, fuzzy: db.info.Unrecovered}
 	c.report.Dispositions = make(map[schema.Disposition]int)
 	err := c.run(ctx)
 	c.report.Findings = c.found.All()
@@ -83,6 +93,7 @@ func Check(ctx context.Context, db *DB, ca *x509.Certificate, older ...*x509.Cer
 
 type checker struct {
 	db     *DB
+	rules  rowRules
 	file   string
 	ca     *x509.Certificate
 	older  []*x509.Certificate
@@ -94,6 +105,10 @@ type checker struct {
 	seen  []uint64 // hashes of serial numbers
 	hasCA bool     // the database has CA certificates
 	ownCA bool     // and ca is one of them
+
+	earlier    []*x509.Certificate // those that the database alone names
+	incomplete []*IncompleteError
+	oddHashes  int64 // hashes in a form that is not known
 }
 
 func (c *checker) add(f Finding) {
@@ -109,6 +124,11 @@ func (c *checker) run(ctx context.Context) error {
 		}
 		c.ca = ca
 		c.add(Finding{Severity: Note, Code: CodeUnchecked, Message: "signatures are checked by the CA certificate in the database itself"})
+	}
+	if !c.rules.strict {
+		if err := c.earlierCertificates(ctx); err != nil {
+			return err
+		}
 	}
 	definitions, err := c.db.r.checkDefinitions(ctx)
 	if err != nil {
@@ -134,31 +154,13 @@ func (c *checker) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.add(Finding{Severity: Damage, Code: CodeMissing, Where: fmt.Sprintf("%s of request %d", o.table, o.id), Message: "there is no such request"})
+		c.add(c.explained(Finding{Severity: Damage, Code: CodeMissing, Where: fmt.Sprintf("%s of request %d", o.table, o.id), Message: "there is no such request"}))
 	}
+	c.remarks()
 	if c.hasCA && !c.ownCA {
 		c.add(Finding{Severity: Damage, Code: CodeForeign, Message: "the CA certificates in the database are not the one given: it is another authority's database"})
 	}
 	return nil
-}
-
-// CACertificate returns the newest of the authority's own certificates that the
-// database holds (disposition 15), or ErrNoCACertificate.
-func (db *DB) CACertificate(ctx context.Context) (*x509.Certificate, error) {
-	var newest *x509.Certificate
-	for r, err := range db.Requests(ctx, Filter{Dispositions: []schema.Disposition{schema.CACert}}) {
-		if err != nil {
-			return nil, err
-		}
-		cert, err := x509.ParseCertificate(r.RawCertificate)
-		if err == nil && (newest == nil || !cert.NotBefore.Before(newest.NotBefore)) {
-			newest = cert
-		}
-	}
-	if newest == nil {
-		return nil, ErrNoCACertificate
-	}
-	return newest, nil
 }
 
 // job is a request on its way through a worker.
@@ -184,8 +186,8 @@ func (c *checker) checkRequests(ctx context.Context) error {
 		defer close(in)
 		readErr = c.read(ctx, in)
 	}()
-	issuers := append([]*x509.Certificate{c.ca}, c.older...)
-	sqlite := c.db.info.Engine == EngineSQLite
+	rules := c.rules
+	rules.issuers, rules.earlier = append([]*x509.Certificate{c.ca}, c.older...), c.earlier
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
@@ -195,7 +197,7 @@ func (c *checker) checkRequests(ctx context.Context) error {
 						break
 					}
 					j := &batch[i]
-					j.res = checkRow(&j.row, j.ext, issuers, sqlite)
+					j.res = checkRow(&j.row, j.ext, &rules)
 					// Results are small; let go of what is not.
 					j.row.RawRequest, j.ext = nil, nil
 				}
@@ -259,6 +261,9 @@ func (c *checker) read(ctx context.Context, in chan<- []job) error {
 		}
 	}
 	for row, rerr := range c.db.Requests(ctx, Filter{}) {
+		if c.damaged(rerr) {
+			continue
+		}
 		if rerr != nil {
 			return errors.Join(flush(), rerr)
 		}
@@ -270,6 +275,9 @@ func (c *checker) read(ctx context.Context, in chan<- []job) error {
 			c.report.Extensions++
 			ext, err, ok = next()
 		}
+		if c.damaged(err) {
+			ok, err = false, nil
+		}
 		if err != nil {
 			return errors.Join(flush(), err)
 		}
@@ -277,6 +285,15 @@ func (c *checker) read(ctx context.Context, in chan<- []job) error {
 			if err := flush(); err != nil {
 				return err
 			}
+		}
+	}
+	// What is left belongs to requests that are not there, see orphans.
+	for ; ok; ext, err, ok = next() {
+		if err != nil && !c.damaged(err) {
+			return errors.Join(flush(), err)
+		}
+		if err == nil {
+			c.report.Extensions++
 		}
 	}
 	return flush()
@@ -294,10 +311,14 @@ func (c *checker) tally(j *job) {
 	if j.res.signed {
 		c.report.Signatures++
 	}
+	if j.res.byEarlier {
+		c.report.EarlierCA++
+	}
+	c.oddHashes += int64(j.res.oddHashes)
 	if j.res.requestSigned {
 		c.report.RequestSignatures++
 	}
-	if r.Serial != "" {
+	if c.ownSerial(r) {
 		c.seen = append(c.seen, maphash.String(c.seed, r.Serial))
 	}
 	if r.Disposition == schema.CACert && r.RawCertificate != nil {
@@ -327,10 +348,13 @@ func (c *checker) duplicates(ctx context.Context) error {
 	}
 	places := make(map[string]*place)
 	for r, err := range c.db.Requests(ctx, Filter{NoRequest: true}) {
+		if c.damaged(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		if r.Serial == "" || !suspects[maphash.String(c.seed, r.Serial)] {
+		if !c.ownSerial(&r) || !suspects[maphash.String(c.seed, r.Serial)] {
 			continue
 		}
 		p := places[r.Serial]
@@ -344,8 +368,12 @@ func (c *checker) duplicates(ctx context.Context) error {
 	}
 	for _, serial := range slices.Sorted(maps.Keys(places)) {
 		if p := places[serial]; p.n > 1 {
-			c.add(Finding{Severity: Damage, Code: CodeDuplicate, Where: "Certificates.SerialNumber " + serial,
-				Message: fmt.Sprintf("stands in %d requests: %d", p.n, p.first)})
+			f := Finding{Severity: Damage, Code: CodeDuplicate, Where: "Certificates.SerialNumber " + serial,
+				Message: fmt.Sprintf("stands in %d requests: %d", p.n, p.first)}
+			if len(slices.Compact(p.first)) == 1 {
+				f = c.explained(f) // one row, twice
+			}
+			c.add(f)
 		}
 	}
 	return nil

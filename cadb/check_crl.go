@@ -45,6 +45,9 @@ func (c *checker) checkCRLs(ctx context.Context) error {
 	numbers := make(map[[2]int64]bool) // number and CA key
 	last := make(map[uint32]int64)
 	for row, err := range c.db.CRLs(ctx) {
+		if c.damaged(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -74,7 +77,7 @@ func (c *checker) checkCRLs(ctx context.Context) error {
 			add(Damage, CodeFormat, "RawCRL: %v", err)
 			continue
 		}
-		if err := crlSignedBy(crl, append([]*x509.Certificate{c.ca}, c.older...)); err != nil {
+		if err := crlSignedBy(crl, slices.Concat([]*x509.Certificate{c.ca}, c.older, c.earlier)); err != nil {
 			add(Damage, CodeSignature, "RawCRL: %v", err)
 		}
 		c.compareCRL(row, crl, add)
@@ -143,7 +146,7 @@ func (c *checker) checkRevocation(j *job) {
 		return
 	}
 	add := func(format string, args ...any) {
-		j.res.findings = append(j.res.findings, Finding{Severity: Damage, Code: CodeRevocation, Where: ", Disposition", Message: fmt.Sprintf(format, args...)})
+		j.res.findings = append(j.res.findings, c.explained(Finding{Severity: Damage, Code: CodeRevocation, Where: ", Disposition", Message: fmt.Sprintf(format, args...)}))
 	}
 	if e, listed := n.entries[r.Serial]; listed {
 		e.seen = true
@@ -185,8 +188,8 @@ func (c *checker) revokedElsewhere() {
 		n := c.crls[id]
 		for _, serial := range slices.Sorted(maps.Keys(n.entries)) {
 			if !n.entries[serial].seen {
-				c.add(Finding{Severity: Warning, Code: CodeRevocation, Where: fmt.Sprintf("CRL number %d", n.number),
-					Message: fmt.Sprintf("revokes %s, which is no certificate of the database", serial)})
+				c.add(c.explained(Finding{Severity: Warning, Code: CodeRevocation, Where: fmt.Sprintf("CRL number %d", n.number),
+					Message: fmt.Sprintf("revokes %s, which is no certificate of the database", serial)}))
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 // rowResult is what a worker found out about one request.
 type rowResult struct {
 	parsed, signed, requestSigned bool
+	byEarlier                     bool // signed by one of the earlier certificates
+	oddHashes                     int
 	notAfter                      time.Time // the certificate's own
 	findings                      []Finding // Where begins with ", column"
 }
@@ -28,6 +31,7 @@ type rowResult struct {
 type rowCheck struct {
 	r   *Request
 	res rowResult
+	*rowRules
 }
 
 func (c *rowCheck) add(sev Severity, code, column, format string, args ...any) {
@@ -38,20 +42,19 @@ func (c *rowCheck) add(sev Severity, code, column, format string, args ...any) {
 	c.res.findings = append(c.res.findings, Finding{Severity: sev, Code: code, Where: where, Message: fmt.Sprintf(format, args...)})
 }
 
-// checkRow checks a request against the objects in it. strict says that the
-// database is the embedded authority's, which fills redundant columns in one
-// way only.
-func checkRow(r *Request, ext []Extension, issuers []*x509.Certificate, strict bool) rowResult {
-	c := &rowCheck{r: r}
+// checkRow checks a request against the objects in it.
+func checkRow(r *Request, ext []Extension, rules *rowRules) rowResult {
+	c := &rowCheck{r: r, rowRules: rules}
+	c.columnsUnread()
 	c.disposition()
-	if strict {
+	if c.strict {
 		c.subject("Requests", r.Asked, r.RawAsked)
 		c.subject("Certificates", r.Subject, r.RawSubject)
 	}
 	var cert *x509.Certificate
 	if r.RawCertificate != nil {
-		cert = c.certificate(issuers)
-	} else if r.Serial != "" && !lost(r) {
+		cert = c.certificate()
+	} else if r.Serial != "" && !lost(r) && !c.unread(rawCertificate) {
 		c.add(Damage, CodeMissing, "Certificates.RawCertificate", "there is a serial number, %s, and no certificate", r.Serial)
 	}
 	if r.RawRequest != nil && requestIsPKCS10(r) {
@@ -62,6 +65,9 @@ func checkRow(r *Request, ext []Extension, issuers []*x509.Certificate, strict b
 	}
 	return c.res
 }
+
+// rawCertificate is the column as Request.Unread and findings name it.
+const rawCertificate = "Certificates.RawCertificate"
 
 // hasCertificate reports whether requests of this disposition have one.
 func hasCertificate(d schema.Disposition) bool {
@@ -90,10 +96,11 @@ func (c *rowCheck) disposition() {
 		c.add(Damage, CodeFormat, "Disposition", "%d is no disposition", r.Disposition)
 	case lost(r):
 		c.add(Note, CodeMissing, "Certificates.RawCertificate", "of %s only the revocation is known: the certificate was lost before a restore", r.Serial)
+	case c.unread(rawCertificate): // said already
 	case hasCertificate(r.Disposition) && r.RawCertificate == nil:
-		c.add(Damage, CodeMissing, "Certificates.RawCertificate", "the request is %v and has no certificate", r.Disposition)
+		c.across(Damage, CodeMissing, "Certificates.RawCertificate", "the request is %v and has no certificate", r.Disposition)
 	case !hasCertificate(r.Disposition) && r.RawCertificate != nil:
-		c.add(Warning, CodeUnexpected, "Certificates.RawCertificate", "the request is %v and has a certificate", r.Disposition)
+		c.across(Warning, CodeUnexpected, "Certificates.RawCertificate", "the request is %v and has a certificate", r.Disposition)
 	}
 	if r.Disposition == schema.Revoked {
 		if r.RevokedWhen.IsZero() || r.RevokedEffectiveWhen.IsZero() {
@@ -128,7 +135,7 @@ func (c *rowCheck) subject(table string, text schema.Subject, raw []byte) {
 	}
 }
 
-func (c *rowCheck) certificate(issuers []*x509.Certificate) *x509.Certificate {
+func (c *rowCheck) certificate() *x509.Certificate {
 	r := c.r
 	cert, err := x509.ParseCertificate(r.RawCertificate)
 	if err != nil {
@@ -137,7 +144,7 @@ func (c *rowCheck) certificate(issuers []*x509.Certificate) *x509.Certificate {
 	}
 	c.res.parsed, c.res.notAfter = true, cert.NotAfter
 	if r.Disposition == schema.Issued || r.Disposition == schema.Revoked {
-		c.signature(cert, issuers)
+		c.signature(cert)
 	}
 	const t = "Certificates."
 	c.same(t+"SerialNumber", r.Serial, schema.SerialText(cert.SerialNumber))
@@ -155,10 +162,10 @@ func (c *rowCheck) certificate(issuers []*x509.Certificate) *x509.Certificate {
 	return cert
 }
 
-func (c *rowCheck) signature(cert *x509.Certificate, issuers []*x509.Certificate) {
-	const column = "Certificates.RawCertificate"
+func (c *rowCheck) signature(cert *x509.Certificate) {
+	const column = rawCertificate
 	err := errors.New("no CA certificate was given")
-	for _, ca := range issuers {
+	for i, ca := range slices.Concat(c.issuers, c.earlier) {
 		if !bytes.Equal(cert.RawIssuer, ca.RawSubject) {
 			name, nerr := schema.NameText(cert.RawIssuer)
 			if nerr != nil {
@@ -168,12 +175,11 @@ func (c *rowCheck) signature(cert *x509.Certificate, issuers []*x509.Certificate
 			continue
 		}
 		if err = cert.CheckSignatureFrom(ca); err == nil {
-			c.res.signed = true
+			c.res.signed, c.res.byEarlier = true, i >= len(c.issuers)
 			return
 		}
 	}
-	var insecure x509.InsecureAlgorithmError
-	if errors.As(err, &insecure) {
+	if notCheckable(err) {
 		c.add(Warning, CodeUnchecked, column, "signature not checked: %v", err)
 		return
 	}
@@ -202,6 +208,10 @@ func stamp(t time.Time) string {
 
 func (c *rowCheck) hex(column, got string, want []byte) {
 	b, err := schema.ParseHex(got)
+	if !c.strict && (err != nil || len(b) != len(want)) {
+		c.res.oddHashes++ // AD CS has changed the form before
+		return
+	}
 	if err != nil {
 		c.add(Damage, CodeFormat, column, "%.80q is not hexadecimal", got)
 	} else if !bytes.Equal(b, want) {
@@ -268,14 +278,16 @@ func (c *rowCheck) request(cert *x509.Certificate) {
 	if c.r.Disposition != schema.Issued && c.r.Disposition != schema.Revoked && c.r.Disposition != schema.Pending {
 		sev = Warning
 	}
+	if !c.strict {
+		sev = Warning // what AD CS takes, others may not understand
+	}
 	req, err := x509.ParseCertificateRequest(c.r.RawRequest)
 	if err != nil {
 		c.add(sev, CodeFormat, column, "%v", err)
 		return
 	}
 	if err := req.CheckSignature(); err != nil {
-		var insecure x509.InsecureAlgorithmError
-		if errors.As(err, &insecure) {
+		if notCheckable(err) {
 			sev = Warning
 		}
 		c.add(sev, CodeSignature, column, "not signed by its own key: %v", err)
@@ -289,8 +301,12 @@ func (c *rowCheck) request(cert *x509.Certificate) {
 
 // extensions compares the extension rows with the certificate. Rows may be
 // there that the policy disabled; an extension without a row is one that the
-// authority did not record.
+// authority did not record. AD CS lets policy and exit modules write rows.
 func (c *rowCheck) extensions(cert *x509.Certificate, rows []Extension) {
+	sev := Damage
+	if !c.strict {
+		sev = Warning
+	}
 	for _, row := range rows {
 		if row.Flags&(schema.ExtensionDisabled|schema.ExtensionDelete) != 0 {
 			continue
@@ -303,14 +319,14 @@ func (c *rowCheck) extensions(cert *x509.Certificate, rows []Extension) {
 			}
 			found = true
 			if !bytes.Equal(e.Value, row.Value) {
-				c.add(Damage, CodeMismatch, column, "has another value than the certificate")
+				c.across(sev, CodeMismatch, column, "has another value than the certificate")
 			}
 			if e.Critical != (row.Flags&schema.ExtensionCritical != 0) {
-				c.add(Damage, CodeMismatch, column, "critical is %v in the certificate", e.Critical)
+				c.across(sev, CodeMismatch, column, "critical is %v in the certificate", e.Critical)
 			}
 		}
 		if !found {
-			c.add(Damage, CodeMismatch, column, "is not in the certificate")
+			c.across(sev, CodeMismatch, column, "is not in the certificate")
 		}
 	}
 }

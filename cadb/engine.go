@@ -24,8 +24,8 @@ type Engine interface {
 	ParseLogName(name string) (generation uint32, ok bool)
 
 	// Replays reports whether Recover and Salvage can do their work, rather than
-	// leave it to the service. Logs of an engine for which they can also say what
-	// the copy of a database needs, see LogInfo.
+	// leave it to the service and answer ErrUnsupported. Logs of an engine for which
+	// they can also say what the copy of a database needs, see LogInfo.
 	Replays() bool
 
 	// CheckLog reads a whole log and checks everything in it.
@@ -65,6 +65,10 @@ type LogInfo struct {
 	// Salvaged says that the log was made of an open one.
 	Salvaged bool `json:"salvaged,omitempty"`
 
+	// Notes is what CheckLog found and is no damage: bits that the engine would
+	// correct, and what cannot be checked.
+	Notes []string `json:"notes,omitempty"`
+
 	header any // the engine's own
 }
 
@@ -100,14 +104,14 @@ func EngineNamed(name string) (Engine, error) {
 	case EngineSQLite:
 		return sqliteEngine{}, nil
 	case EngineESE:
-		return nil, ErrUnsupported
+		return eseEngine{}, nil
 	}
 	return nil, fmt.Errorf("%w: engine %.40q", ErrNotDatabase, name)
 }
 
 // EngineFor tells the engine of a database or log from its first bytes (4,096
-// are enough), or from its name alone when head is nil. ESE files are answered
-// with ErrUnsupported, files of no known engine with ErrNotDatabase.
+// are enough), or from its name alone when head is nil. Files of no known engine are
+// answered with ErrNotDatabase.
 func EngineFor(name string, head []byte) (Engine, error) {
 	if head != nil {
 		engine, err := databaseEngine(head)
@@ -118,7 +122,7 @@ func EngineFor(name string, head []byte) (Engine, error) {
 		case (sqliteEngine{}).isLog(head):
 			return sqliteEngine{}, nil
 		case isESELog(name, head):
-			return nil, wrapName(name, ErrUnsupported)
+			return eseEngine{}, nil
 		}
 		return nil, wrapName(name, err)
 	}
@@ -128,7 +132,7 @@ func EngineFor(name string, head []byte) (Engine, error) {
 		return sqliteEngine{}, nil
 	}
 	if strings.HasSuffix(lower, ".edb") || isESELogName(base) {
-		return nil, wrapName(name, ErrUnsupported)
+		return eseEngine{}, nil
 	}
 	return nil, wrapName(name, ErrNotDatabase)
 }

@@ -120,6 +120,8 @@ func LogFindingCode(err error) (code string, damage bool) {
 		{ese.ErrNotLog, CodeFormat},
 		{ese.ErrSignature, CodeForeign},
 		{ese.ErrSequence, CodeChain},
+		{ese.ErrLogSums, CodeChain},
+		{ese.ErrCorrupt, CodeFormat},
 	} {
 		if errors.Is(err, k.err) {
 			return k.code, true

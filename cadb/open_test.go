@@ -30,7 +30,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"short.db", []byte("SQLite format 3\x00"), cadb.ErrNotDatabase, "shorter"},
 		{"pagesize.db", append([]byte("SQLite format 3\x00\x03\x03"), make([]byte, 4096)...), nil, "page size"},
 		{"rubbish.db", append([]byte("SQLite format 3\x00\x10\x00\x02\x02\x00\x40\x20\x20"), bytes.Repeat([]byte{7}, 9000)...), nil, ""},
-		{"CA.edb", ese, cadb.ErrUnsupported, ""},
+		{"CA.edb", ese, cadb.ErrNotDatabase, "version"},
 	} {
 		path := filepath.Join(t.TempDir(), c.name)
 		if err := os.WriteFile(path, c.content, 0o600); err != nil {
@@ -230,27 +230,31 @@ func TestOpenCanceled(t *testing.T) {
 }
 
 func TestEngineFor(t *testing.T) {
-	for name, want := range map[string]error{
-		"CA.db": nil, "log00001.log": nil, "/a/b/log0001a.log": nil, `C:\x\CA.DB`: nil,
-		"CA.edb": cadb.ErrUnsupported, "edb00001.log": cadb.ErrUnsupported, "EDB0001A.LOG": cadb.ErrUnsupported, "edb.log": cadb.ErrUnsupported,
-		"edb0000001a.log": cadb.ErrUnsupported,
-		"x.txt":           cadb.ErrNotDatabase, "edbx.log": cadb.ErrNotDatabase, "": cadb.ErrNotDatabase,
+	for name, want := range map[string]string{
+		"CA.db": "sqlite", "log00001.log": "sqlite", "/a/b/log0001a.log": "sqlite", `C:\x\CA.DB`: "sqlite",
+		"CA.edb": "ese", "edb00001.log": "ese", "EDB0001A.LOG": "ese", "edb.log": "ese", "edb0000001a.log": "ese",
+		"x.txt": "", "edbx.log": "", "": "",
 	} {
 		e, err := cadb.EngineFor(name, nil)
-		if !errors.Is(err, want) || (err == nil) != (e != nil) {
+		if (err == nil) != (want != "") || err == nil && e.Name() != want || err != nil && !errors.Is(err, cadb.ErrNotDatabase) {
 			t.Errorf("%q: %v, %v; want %v", name, e, err, want)
 		}
 	}
 	head := make([]byte, 4096)
 	copy(head[4:], "\xef\xcd\xab\x89")
-	if _, err := cadb.EngineFor("renamed.db", head); !errors.Is(err, cadb.ErrUnsupported) {
-		t.Errorf("ESE under another name: %v", err)
+	if e, err := cadb.EngineFor("renamed.db", head); err != nil || e.Name() != "ese" {
+		t.Errorf("ESE under another name: %v, %v", e, err)
+	}
+	if e, err := cadb.EngineFor("edb00001.log", make([]byte, 4096)); err != nil || e.Name() != "ese" {
+		t.Errorf("a log of ESE: %v, %v", e, err)
 	}
 	if _, err := cadb.EngineNamed("oracle"); !errors.Is(err, cadb.ErrNotDatabase) {
 		t.Errorf("%v", err)
 	}
-	if e, err := cadb.EngineNamed("sqlite"); err != nil || e.Name() != "sqlite" || e.LogName(26) != "log0001a.log" {
-		t.Errorf("%v %v", e, err)
+	for name, log := range map[string]string{"sqlite": "log0001a.log", "ese": "edb0001A.log"} {
+		if e, err := cadb.EngineNamed(name); err != nil || e.Name() != name || e.LogName(26) != log || e.Replays() != (name == "sqlite") {
+			t.Errorf("%v %v", e, err)
+		}
 	}
 }
 

@@ -49,6 +49,10 @@ type Request struct {
 	RawPublicKeyParams   []byte // RawPublicKeyAlgorithmParameters
 	PublicKeyAlgorithm   string // an OID
 	PublicKeyLength      uint32 // bits
+
+	// Unread are columns of an ESE database that could not be read. They are zero
+	// values above.
+	Unread []Unread
 }
 
 // CommonName is the issued common name, or without a certificate the one that

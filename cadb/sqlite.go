@@ -86,6 +86,9 @@ func (r *sqliteReader) close() error {
 	return err
 }
 
+// notes is empty: what SQLite does not read, it refuses.
+func (r *sqliteReader) notes() []string { return nil }
+
 func sizeOf(path string) (int64, error) {
 	fi, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,4 +267,37 @@ func FuzzSplitSubject(f *testing.F) {
 			t.Fatalf("%q, %v; %q", text, err, s.DistinguishedName)
 		}
 	})
+}
+
+// Every column is found under its own name, and under those that AD CS gives it.
+func TestDiskNames(t *testing.T) {
+	for _, x := range []struct{ table, column, disk string }{
+		{schema.Requests, "OrgUnit", "$OrganizationalUnit"}, {schema.Certificates, "State", "$StateOrProvince"}, {schema.Certificates, "CertificateHash", "$CertificateHash2"},
+		{schema.Certificates, "CertificateHash", "$CertificateHash"}, {schema.Certificates, "RawPublicKey", "PublicKey"}, {schema.Certificates, "RawPublicKeyAlgorithmParameters", "PublicKeyParams"},
+		{schema.Certificates, "PrivatekeyFlags", "PrivateKeyFlags"}, {schema.CertificateExtensions, "ExtensionRequestId", "RequestID"}, {schema.RequestAttributes, "AttributeRequestId", "RequestID"},
+		{schema.RequestAttributes, "AttributeName", "$AttributeName"}, {schema.CRLs, "RowId", "CRLRowId"}, {schema.CRLs, "PropagationComplete", "PropgationComplete"}, {schema.CRLs, "RawCRL", "CRLRawCRL"},
+		{schema.CRLs, "CRLPublishError", "$CRLPublishError"},
+	} {
+		if names := schema.DiskNames(x.table, x.column); !slices.Contains(names, schema.DiskName(x.disk)) {
+			t.Errorf("%s.%s: %q lacks %s", x.table, x.column, names, x.disk)
+		}
+	}
+	if names := schema.DiskNames(schema.Certificates, "CertificateHash"); names[0] != "certificatehash2" {
+		t.Errorf("%q", names)
+	}
+	for _, table := range schema.Tables {
+		seen := make(map[string]string) // no name stands for two columns
+		for _, c := range table.Columns {
+			names := schema.DiskNames(table.Name, c.Name)
+			if !slices.Contains(names, schema.DiskName("$"+c.Name)) {
+				t.Errorf("%s.%s: %q", table.Name, c.Name, names)
+			}
+			for _, n := range names {
+				if other := seen[n]; other != "" {
+					t.Errorf("%s: %s is %s and %s", table.Name, n, other, c.Name)
+				}
+				seen[n] = c.Name
+			}
+		}
+	}
 }

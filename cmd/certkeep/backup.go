@@ -25,6 +25,7 @@ type backupOptions struct {
 	setOptions
 	kind    string
 	keepLog bool
+	bad     string
 	trace   bool
 	force   bool
 	dryRun  bool
@@ -35,6 +36,7 @@ func (o *backupOptions) addFlags(f *pflag.FlagSet) {
 	o.setOptions.addFlags(f, "write the set to `DIR`, in certutil's layout; the sets beside it are its chain")
 	f.StringVar(&o.kind, "type", string(backup.Auto), "`TYPE`: full, incremental, or auto: incremental if it can continue the newest set, else full")
 	f.BoolVar(&o.keepLog, "keep-log", false, "do not truncate the authority's logs")
+	f.StringVar(&o.bad, "bad-pages", string(backup.FailOnBadPages), "if a page of AD CS's database arrives damaged: `WHAT` is fail, or mark: finish the set, name the pages in it, and truncate nothing")
 	f.BoolVar(&o.trace, "trace", false, "print each call of the procedure with its result as it happens")
 	f.BoolVar(&o.force, "force", false, "replace the set in DIR, once the new one is complete")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say which type of set would be taken, and take none")
@@ -60,6 +62,7 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 	}
 	o.addServerFlags(cmd)
 	o.addFlags(cmd.Flags())
+	choices(cmd, "bad-pages", string(backup.FailOnBadPages), string(backup.MarkBadPages))
 	choices(cmd, "type", string(backup.Auto), string(backup.Full), string(backup.Incremental))
 	return describe(cmd, "certkeep backup ca:pki --folder backups/monday\n"+
 		"certkeep backup adcs://backup@CORP.EXAMPLE@ca01.corp.example --folder backups/monday --keep-log",
@@ -77,6 +80,10 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions, 
 	default:
 		return usagef("--type is auto, full or incremental, not %q", o.kind)
 	}
+	bad, err := backup.ParsePagePolicy(o.bad)
+	if err != nil {
+		return usagef("--bad-pages: %w", err)
+	}
 	store, name, err := folder.Split(o.folder, folder.Options{})
 	if err != nil {
 		return err
@@ -92,6 +99,7 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions, 
 		defer m.Close()
 		take := conn.TakeOptions()
 		take.Store, take.Name, take.Force, take.Type, take.KeepLog = store, name, o.force, kind, o.keepLog
+		take.BadPages = bad
 		take.Tool, take.Observe, take.Progress = backup.ToolName(versionOf().Version), c.tracer(o.trace), m.job
 		res, err = backup.Take(ctx, take)
 		return err

@@ -91,7 +91,7 @@ or ca:DIR, an embedded authority.`,
 		newDemoCommand(c), newCACommand(c),
 		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
 		newBackupCommand(c), newVerifyCommand(c), newDrillCommand(c), newRestoreCommand(c),
-		newCertsCommand(c), newDoctorCommand(c), newKeyCommand(c),
+		newCertsCommand(c), newDiffCommand(c), newESECommand(c), newDoctorCommand(c), newKeyCommand(c),
 		newVersionCommand(c), newCompletionCommand(c), newDemoChildCommand(c),
 	)
 	root.AddCommand(laterVerbs(c)...)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/certkeep/certkeep/backup"
+	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
 )
@@ -41,7 +42,11 @@ func newVerifyCommand(c *console) *cobra.Command {
   sealed     and every file has its SHA-256
   content    and every log is whole and follows the one before it
   database   and the database can be recovered, and every row agrees with the
-             certificate in it`,
+             certificate in it
+
+Sets of AD CS are checked as far as that goes without replaying their logs, which only
+AD CS can: every page, header, log and row. DIR may also be its database directory
+(CertLog) from a dead machine.`,
 		Args: c.exactly(),
 		RunE: c.do(func(ctx context.Context, _ []string) error {
 			return c.reported(ctx, o.events, verifyEvents, func(h *happening) error { return runVerify(ctx, c, o, h) })
@@ -67,16 +72,22 @@ func runVerify(ctx context.Context, c *console, o verifyOptions, h *happening) e
 	if err != nil {
 		return usagef("--level: %w", err)
 	}
-	source, err := o.source(ctx)
-	if err != nil {
-		return err
-	}
 	certificate, err := optionalCertificate(o.caCertificate)
 	if err != nil {
 		return err
 	}
+	verify := backup.Verify
+	options := backup.VerifyOptions{Level: level, CACertificate: certificate}
+	if log, err := o.certLog(); log != nil {
+		verify = log.Verify
+	} else if err != nil {
+		return err
+	} else if options.Source, err = o.source(ctx); err != nil {
+		return err
+	}
 	m := c.progress()
-	r, err := backup.Verify(ctx, backup.VerifyOptions{Source: source, Level: level, CACertificate: certificate, Progress: m.job})
+	options.Progress = m.job
+	r, err := verify(ctx, options)
 	m.Close()
 	if err != nil {
 		return err
@@ -88,6 +99,22 @@ func runVerify(ctx context.Context, c *console, o verifyOptions, h *happening) e
 		return err
 	}
 	return damageError(r.Findings)
+}
+
+// certLog is the database directory of AD CS, as it is on the disk of a dead machine,
+// if --folder is one: nil if it is not.
+func (o *verifyOptions) certLog() (*backup.CertLog, error) {
+	if o.folder == "" || o.repository != "" {
+		return nil, nil // source says what is missing
+	}
+	log, err := backup.FindCertLog(o.folder, "")
+	if errors.Is(err, backupset.ErrAmbiguous) {
+		return nil, err
+	}
+	if err != nil { // there is none; whether there is anything else is for source to say
+		return nil, nil
+	}
+	return log, nil
 }
 
 func optionalCertificate(name string) (*x509.Certificate, error) {
@@ -149,7 +176,18 @@ func printDatabase(w io.Writer, d *backup.DatabaseReport) error {
 	if d.NewestCRL != 0 {
 		crl = fmt.Sprintf("%d of %s", d.NewestCRL, stamp(d.CRLThisUpdate))
 	}
-	return fields(w, "recovered to", fmt.Sprintf("generation %d (%05x), closed %s", d.Generation, d.Generation, stamp(d.Closed)),
+	name, reach := "recovered to", ""
+	if d.Generation > 0 {
+		reach = fmt.Sprintf("generation %d (%05x)", d.Generation, d.Generation)
+	}
+	if !d.Closed.IsZero() {
+		reach += ", closed " + stamp(d.Closed)
+	}
+	if d.Unreplayed {
+		name = "logs to"
+		reach += ", not replayed"
+	}
+	return fields(w, name, reach, "verdict", d.Verdict,
 		"requests", dispositionsText(d.Dispositions), "certificates", fmt.Sprintf("%s parsed, %s signatures checked", count(d.Certificates), count(d.Signatures)),
 		"newest CRL", crl, "authority", d.Issuer)
 }
