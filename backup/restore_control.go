@@ -67,6 +67,9 @@ func (j *restoreJob) next() {
 	g := j.rep.Gap
 	if len(g.Revoked) > 0 {
 		j.rep.Next = append(j.rep.Next, fmt.Sprintf("revoke again what the gap lists (%s): certutil -revoke SERIAL REASON", count(len(g.Revoked), "certificate")))
+		if g.Unreplayed {
+			j.rep.Next = append(j.rep.Next, "some of them may be revoked already, by logs that could not be read here: to revoke once more changes nothing")
+		}
 	}
 	if j.rep.Withheld != nil {
 		if g.Blind {

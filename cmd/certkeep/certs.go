@@ -136,18 +136,34 @@ func runCerts(ctx context.Context, c *console, o certsOptions) error {
 	r, err := backup.Recover(ctx, backup.RecoverOptions{Source: chain.Source, Until: chain.until, OpenLog: o.openLog, MoreLogs: chain.logs, Progress: m.job})
 	m.Close()
 	if err != nil {
+		var damage *backup.DamageError
+		if errors.As(err, &damage) {
+			return withHint(err, "certs --database FILE, of the set's DataBase directory, reads what there is")
+		}
 		return err
+	}
+	if r.DB == nil {
+		return errors.Join(r.Unreadable, r.Close())
 	}
 	return errors.Join(readDatabase(ctx, c, o, filter, r.DB), r.Close())
 }
 
 func readDatabase(ctx context.Context, c *console, o certsOptions, filter cadb.Filter, db *cadb.DB) (err error) {
+	if info := db.Info(); info.Unrecovered {
+		for _, note := range info.Notes {
+			c.say("note: %s", oneLine(note))
+		}
+	}
 	n, what := 0, "requests"
 	if o.crls {
 		n, err = printCRLs(ctx, c, o, db)
 		what = "CRLs"
 	} else {
 		n, err = printRequests(ctx, c, o, db, filter)
+	}
+	var incomplete *cadb.IncompleteError
+	if errors.As(err, &incomplete) {
+		return withExit(exitDamage, err)
 	}
 	if err != nil {
 		return err

@@ -110,7 +110,7 @@ func hintOf(err error) string {
 			hint = e.Hint()
 		}
 		if e == cadb.ErrUnsupported {
-			hint = "--level sealed holds every file against the manifest, whatever the database"
+			hint = "logs of AD CS are replayed by AD CS alone; verify and drill check what can be checked without"
 		}
 		return hint == ""
 	})
