@@ -324,6 +324,22 @@ func (s *stress) log(g uint32) string {
 	return p
 }
 
+// firstMark is the earliest target in the first header that a copy which began at a
+// generation, or later, has left.
+func (s *stress) firstMark(logs []string, first uint32) uint32 {
+	for _, path := range logs {
+		f, err := os.Open(path)
+		must(s.t, err)
+		h, err := ReadHeader(f)
+		must(s.t, errors.Join(err, f.Close()))
+		if h.CopyFirst >= first {
+			return h.EarliestTarget
+		}
+	}
+	s.t.Errorf("no log of %d from generation %d on was left by a copy", len(logs), first)
+	return 0
+}
+
 // check replays every copy to every target.
 func (s *stress) check() {
 	t := s.t
@@ -342,8 +358,13 @@ func (s *stress) check() {
 		for g := c.info.First; g <= newest; g++ {
 			logs = append(logs, s.log(g))
 		}
-		for g := c.info.First; g < c.info.EarliestTarget; g++ {
-			// What tells is the header of the copy's last log.
+		// What tells is the header of the copy's last log, or that of an earlier copy
+		// which began at the same log; then less is refused, never too much.
+		bound := s.firstMark(logs[:c.info.Last-c.info.First+1], c.info.First)
+		if bound > c.info.EarliestTarget {
+			t.Errorf("%+v: refuses up to %d", c.info, bound)
+		}
+		for g := c.info.First; g < bound; g++ {
 			if _, err := Replay(ctx, c.path, logs[:c.info.Last-c.info.First+1], g); !errors.Is(err, ErrTarget) {
 				t.Errorf("%+v: target %d: %v", c.info, g, err)
 			}
