@@ -291,7 +291,7 @@ func (j *restoreJob) mustBeOffline(ctx context.Context) error {
 	if _, err := j.svc.IsServerOnline(ctx); err != nil {
 		return ctx.Err()
 	}
-	return &certadm.Error{Op: "CertSrvRestorePrepare", Code: certadm.ErrorSharingViolation,
+	return &certadm.Error{Op: certadm.FnRestorePrepare, Code: certadm.ErrorSharingViolation,
 		Err: errors.New("the service is running"), Hint: "stop Certificate Services, then restore"}
 }
 

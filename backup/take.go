@@ -141,7 +141,7 @@ func Take(ctx context.Context, o TakeOptions) (*TakeResult, error) {
 		return nil, err
 	}
 	if !online {
-		return nil, &certadm.Error{Op: "CertSrvIsServerOnline", Code: certadm.ErrorServiceNotActive,
+		return nil, &certadm.Error{Op: certadm.FnIsServerOnline, Code: certadm.ErrorServiceNotActive,
 			Err: errors.New("the service is suspended"), Hint: "resume Certificate Services, and try again"}
 	}
 	if id, ok := o.Service.(certadm.Identifier); ok {
@@ -341,7 +341,7 @@ func (t *taker) copyDatabases(ctx context.Context) error {
 		return err
 	}
 	if len(names) == 0 {
-		return &certadm.Error{Op: "CertSrvBackupGetDatabaseNames", Code: certadm.HrInvalidBackupSequence,
+		return &certadm.Error{Op: certadm.FnBackupGetDatabaseNames, Code: certadm.HrInvalidBackupSequence,
 			Err: errors.New("a full backup without a database file")}
 	}
 	t.begin("database")

@@ -1,6 +1,9 @@
 package backup
 
-import "github.com/certkeep/certkeep/backupset"
+import (
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/certadm"
+)
 
 // callLog collects the calls of a session for manifest and receipt. The reads
 // of one file become one entry.
@@ -11,7 +14,7 @@ type callLog struct{ calls []backupset.Call }
 const maxCalls = 20000
 
 func (l *callLog) add(c Call) {
-	if n := len(l.calls); n > 0 && c.Op == "CertSrvBackupRead" {
+	if n := len(l.calls); n > 0 && c.Op == certadm.FnBackupRead {
 		if p := &l.calls[n-1]; p.Function == c.Op && p.Path == c.Argument && p.Result == 0 {
 			p.Duration += c.Duration
 			p.Result = c.Code

@@ -70,7 +70,7 @@ type tracedService struct {
 }
 
 func (s *tracedService) IsServerOnline(ctx context.Context) (ok bool, err error) {
-	err = s.t.call("CertSrvIsServerOnline", "", func(*Call) error {
+	err = s.t.call(certadm.FnIsServerOnline, "", func(*Call) error {
 		ok, err = s.Service.IsServerOnline(ctx)
 		return err
 	})
@@ -82,7 +82,7 @@ func (s *tracedService) BackupPrepare(ctx context.Context, bt certadm.BackupType
 	if bt == certadm.BackupLogsOnly {
 		arg = "CSBACKUP_TYPE_LOGS_ONLY"
 	}
-	err = s.t.call("CertSrvBackupPrepare", arg, func(*Call) error {
+	err = s.t.call(certadm.FnBackupPrepare, arg, func(*Call) error {
 		b, err = s.Service.BackupPrepare(ctx, bt)
 		return err
 	})
@@ -93,7 +93,7 @@ func (s *tracedService) BackupPrepare(ctx context.Context, bt certadm.BackupType
 }
 
 func (s *tracedService) RestorePrepare(ctx context.Context, rt certadm.RestoreType) (r certadm.Restore, err error) {
-	err = s.t.call("CertSrvRestorePrepare", "CSRESTORE_TYPE_FULL", func(*Call) error {
+	err = s.t.call(certadm.FnRestorePrepare, "CSRESTORE_TYPE_FULL", func(*Call) error {
 		r, err = s.Service.RestorePrepare(ctx, rt)
 		return err
 	})
@@ -104,7 +104,7 @@ func (s *tracedService) RestorePrepare(ctx context.Context, rt certadm.RestoreTy
 }
 
 func (s *tracedService) ServerControl(ctx context.Context, c certadm.Control) (out []byte, err error) {
-	err = s.t.call("CertSrvServerControl", "", func(*Call) error {
+	err = s.t.call(certadm.FnServerControl, "", func(*Call) error {
 		out, err = s.Service.ServerControl(ctx, c)
 		return err
 	})
@@ -120,31 +120,31 @@ type tracedBackup struct {
 }
 
 func (b *tracedBackup) DatabaseLocations(ctx context.Context) (certadm.FileList, error) {
-	return traceList(b.t, "CertSrvRestoreGetDatabaseLocations", func() ([]certadm.FileEntry, error) {
+	return traceList(b.t, certadm.FnRestoreGetDatabaseLocations, func() ([]certadm.FileEntry, error) {
 		return b.b.DatabaseLocations(ctx)
 	})
 }
 
 func (b *tracedBackup) DatabaseNames(ctx context.Context) (certadm.FileList, error) {
-	return traceList(b.t, "CertSrvBackupGetDatabaseNames", func() ([]certadm.FileEntry, error) {
+	return traceList(b.t, certadm.FnBackupGetDatabaseNames, func() ([]certadm.FileEntry, error) {
 		return b.b.DatabaseNames(ctx)
 	})
 }
 
 func (b *tracedBackup) Logs(ctx context.Context) (certadm.FileList, error) {
-	return traceList(b.t, "CertSrvBackupGetBackupLogs", func() ([]certadm.FileEntry, error) {
+	return traceList(b.t, certadm.FnBackupGetBackupLogs, func() ([]certadm.FileEntry, error) {
 		return b.b.Logs(ctx)
 	})
 }
 
 func (b *tracedBackup) DynamicFiles(ctx context.Context) ([]string, error) {
-	return traceList(b.t, "CertSrvBackupGetDynamicFileList", func() ([]string, error) {
+	return traceList(b.t, certadm.FnBackupGetDynamicFileList, func() ([]string, error) {
 		return b.b.DynamicFiles(ctx)
 	})
 }
 
 func (b *tracedBackup) OpenFile(ctx context.Context, name string, readHint int) (f certadm.BackupFile, err error) {
-	err = b.t.call("CertSrvBackupOpenFile", name, func(c *Call) error {
+	err = b.t.call(certadm.FnBackupOpenFile, name, func(c *Call) error {
 		if f, err = b.b.OpenFile(ctx, name, readHint); err == nil {
 			c.Bytes = f.Size()
 		}
@@ -157,11 +157,11 @@ func (b *tracedBackup) OpenFile(ctx context.Context, name string, readHint int) 
 }
 
 func (b *tracedBackup) TruncateLogs(ctx context.Context) error {
-	return b.t.call("CertSrvBackupTruncateLogs", "", func(*Call) error { return b.b.TruncateLogs(ctx) })
+	return b.t.call(certadm.FnBackupTruncateLogs, "", func(*Call) error { return b.b.TruncateLogs(ctx) })
 }
 
 func (b *tracedBackup) End(ctx context.Context) error {
-	return b.t.call("CertSrvBackupEnd", "", func(*Call) error { return b.b.End(ctx) })
+	return b.t.call(certadm.FnBackupEnd, "", func(*Call) error { return b.b.End(ctx) })
 }
 
 type tracedFile struct {
@@ -175,7 +175,7 @@ func (f *tracedFile) Size() int64 { return f.f.Size() }
 func (f *tracedFile) Read(p []byte) (n int, err error) {
 	// The end of a file is a successful call that returned nothing.
 	end := false
-	err = f.t.call("CertSrvBackupRead", f.name, func(c *Call) error {
+	err = f.t.call(certadm.FnBackupRead, f.name, func(c *Call) error {
 		var err error
 		n, err = f.f.Read(p)
 		c.Bytes = int64(n)
@@ -191,7 +191,7 @@ func (f *tracedFile) Read(p []byte) (n int, err error) {
 }
 
 func (f *tracedFile) Close() error {
-	return f.t.call("CertSrvBackupClose", f.name, func(*Call) error { return f.f.Close() })
+	return f.t.call(certadm.FnBackupClose, f.name, func(*Call) error { return f.f.Close() })
 }
 
 type tracedRestore struct {
@@ -200,27 +200,27 @@ type tracedRestore struct {
 }
 
 func (r *tracedRestore) DatabaseLocations(ctx context.Context) (certadm.FileList, error) {
-	return traceList(r.t, "CertSrvRestoreGetDatabaseLocations", func() ([]certadm.FileEntry, error) {
+	return traceList(r.t, certadm.FnRestoreGetDatabaseLocations, func() ([]certadm.FileEntry, error) {
 		return r.r.DatabaseLocations(ctx)
 	})
 }
 
 func (r *tracedRestore) Register(ctx context.Context, reg certadm.Registration) error {
-	return r.t.call("CertSrvRestoreRegister", reg.BackupLogPath, func(*Call) error { return r.r.Register(ctx, reg) })
+	return r.t.call(certadm.FnRestoreRegister, reg.BackupLogPath, func(*Call) error { return r.r.Register(ctx, reg) })
 }
 
 func (r *tracedRestore) RegisterThroughFile(ctx context.Context, reg certadm.Registration) error {
-	return r.t.call("CertSrvRestoreRegisterThroughFile", reg.BackupLogPath, func(*Call) error {
+	return r.t.call(certadm.FnRestoreRegisterThroughFile, reg.BackupLogPath, func(*Call) error {
 		return r.r.RegisterThroughFile(ctx, reg)
 	})
 }
 
 func (r *tracedRestore) RegisterComplete(ctx context.Context, state certadm.HRESULT) error {
-	return r.t.call("CertSrvRestoreRegisterComplete", state.String(), func(*Call) error {
+	return r.t.call(certadm.FnRestoreRegisterComplete, state.String(), func(*Call) error {
 		return r.r.RegisterComplete(ctx, state)
 	})
 }
 
 func (r *tracedRestore) End(ctx context.Context) error {
-	return r.t.call("CertSrvRestoreEnd", "", func(*Call) error { return r.r.End(ctx) })
+	return r.t.call(certadm.FnRestoreEnd, "", func(*Call) error { return r.r.End(ctx) })
 }

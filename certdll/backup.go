@@ -25,10 +25,10 @@ type backup struct {
 // something is the flags: grbitJet is documented as 0, whatever the type.
 func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certadm.Backup, error) {
 	if t != certadm.BackupFull && t != certadm.BackupLogsOnly {
-		return nil, local(fnPrepare, "", certadm.EInvalidArg, "backup type %d is not known: 1 is a full backup, 2 an incremental one", t)
+		return nil, local(certadm.FnBackupPrepare, "", certadm.EInvalidArg, "backup type %d is not known: 1 is a full backup, 2 an incremental one", t)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fail(fnPrepare, "", err)
+		return nil, fail(certadm.FnBackupPrepare, "", err)
 	}
 	b := &backup{session: c.newSession(), kind: t, partial: make(map[string]bool)}
 	b.abort = b.breakOff
@@ -37,11 +37,11 @@ func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 		close(b.jobs)
 		return nil, err
 	}
-	if err := b.privilege(SeBackupPrivilege, fnPrepare); err != nil {
+	if err := b.privilege(SeBackupPrivilege, certadm.FnBackupPrepare); err != nil {
 		b.close()
 		return nil, err
 	}
-	err, over := b.run(ctx, fnPrepare, "", func() error {
+	err, over := b.run(ctx, certadm.FnBackupPrepare, "", func() error {
 		h, hr := c.procs.backupPrepare(c.server, 0, uint32(t))
 		return b.begun(h, hr, c.procs.backupEnd)
 	}, b.breakOff)
@@ -79,7 +79,7 @@ func (c *Client) claim(ctx context.Context, b *backup) error {
 		if old == nil {
 			c.backup = b
 			c.mu.Unlock()
-			err := c.begin(fnPrepare, b.session)
+			err := c.begin(certadm.FnBackupPrepare, b.session)
 			if err != nil {
 				c.mu.Lock()
 				c.backup = nil
@@ -92,12 +92,12 @@ func (c *Client) claim(ctx context.Context, b *backup) error {
 		case <-old.gone:
 		case <-old.ended:
 		default:
-			return outOfSequence(fnPrepare, "", "this client has a backup session already")
+			return outOfSequence(certadm.FnBackupPrepare, "", "this client has a backup session already")
 		}
 		select {
 		case <-old.ended:
 		case <-ctx.Done():
-			return fail(fnPrepare, "", ctx.Err())
+			return fail(certadm.FnBackupPrepare, "", ctx.Err())
 		}
 	}
 }
@@ -125,32 +125,32 @@ func (b *backup) DatabaseLocations(ctx context.Context) (certadm.FileList, error
 
 func (b *backup) DatabaseNames(ctx context.Context) (certadm.FileList, error) {
 	if b.kind != certadm.BackupFull {
-		if err := b.call(ctx, fnNames, "", func() error { return nil }); err != nil {
+		if err := b.call(ctx, certadm.FnBackupGetDatabaseNames, "", func() error { return nil }); err != nil {
 			return nil, err // it has ended
 		}
-		return nil, local(fnNames, "", certadm.HrInvalidBackupSequence, "an incremental backup has no databases")
+		return nil, local(certadm.FnBackupGetDatabaseNames, "", certadm.HrInvalidBackupSequence, "an incremental backup has no databases")
 	}
-	return b.list(ctx, fnNames, b.c.procs.databaseNames)
+	return b.list(ctx, certadm.FnBackupGetDatabaseNames, b.c.procs.databaseNames)
 }
 
 func (b *backup) Logs(ctx context.Context) (certadm.FileList, error) {
-	return b.list(ctx, fnLogs, b.c.procs.backupLogs)
+	return b.list(ctx, certadm.FnBackupGetBackupLogs, b.c.procs.backupLogs)
 }
 
 func (b *backup) DynamicFiles(ctx context.Context) ([]string, error) {
-	return b.strings(ctx, fnDynamic, b.c.procs.dynamicFiles)
+	return b.strings(ctx, certadm.FnBackupGetDynamicFileList, b.c.procs.dynamicFiles)
 }
 
 // TruncateLogs is refused here already while a file is open, or as long as one was
 // opened and not read to its end: the library reads ahead, and the server may
 // take what it sent for read.
 func (b *backup) TruncateLogs(ctx context.Context) error {
-	return b.call(ctx, fnTruncate, "", func() error {
+	return b.call(ctx, certadm.FnBackupTruncateLogs, "", func() error {
 		if b.file != nil {
-			return outOfSequence(fnTruncate, shorten(b.file.name), "a file is open")
+			return outOfSequence(certadm.FnBackupTruncateLogs, shorten(b.file.name), "a file is open")
 		}
 		for name := range b.partial {
-			return outOfSequence(fnTruncate, shorten(name), "the file was not read to its end; nothing was truncated")
+			return outOfSequence(certadm.FnBackupTruncateLogs, shorten(name), "the file was not read to its end; nothing was truncated")
 		}
 		b.truncated = true
 		return result(b.c.procs.truncateLogs(b.h))
@@ -163,7 +163,7 @@ func (b *backup) TruncateLogs(ctx context.Context) error {
 // not close: all of it may have come already. Such a file is opened once more
 // before, so that the backup is not taken for a whole one.
 func (b *backup) End(ctx context.Context) error {
-	return b.end(ctx, fnEnd, func() error {
+	return b.end(ctx, certadm.FnBackupEnd, func() error {
 		switch {
 		case b.open:
 		case b.file != nil:

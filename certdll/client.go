@@ -136,7 +136,7 @@ func closedClient(op string) error {
 // IsServerOnline needs no privilege.
 func (c *Client) IsServerOnline(ctx context.Context) (bool, error) {
 	var online bool
-	err := c.outside(ctx, fnOnline, func() error {
+	err := c.outside(ctx, certadm.FnIsServerOnline, func() error {
 		on, hr := c.procs.isServerOnline(c.server)
 		online = on
 		return result(hr)
@@ -150,7 +150,7 @@ func (c *Client) IsServerOnline(ctx context.Context) (bool, error) {
 // ServerControl is for administrators of the CA.
 func (c *Client) ServerControl(ctx context.Context, control certadm.Control) ([]byte, error) {
 	var out []byte
-	err := c.outside(ctx, fnControl, func() error {
+	err := c.outside(ctx, certadm.FnServerControl, func() error {
 		b, size, hr := c.procs.serverControl(c.server, uint32(control))
 		if err := result(hr); err != nil {
 			return err

@@ -283,7 +283,7 @@ func TestManyGoroutines(t *testing.T) {
 }
 
 func TestHints(t *testing.T) {
-	for _, op := range []string{fnPrepare, fnControl, fnRestorePrepare, fnRegister, fnRegisterFile} {
+	for _, op := range []string{certadm.FnBackupPrepare, certadm.FnServerControl, certadm.FnRestorePrepare, certadm.FnRestoreRegister, certadm.FnRestoreRegisterThroughFile} {
 		for _, code := range []certadm.HRESULT{certadm.EAccessDenied, certadm.ErrorPrivilegeNotHeld} {
 			if hint(op, code) == "" {
 				t.Errorf("no hint for %v of %s", code, op)
@@ -293,15 +293,15 @@ func TestHints(t *testing.T) {
 	for _, code := range []certadm.HRESULT{certadm.HrMissingFullBackup, certadm.HrBackupInProgress, certadm.HrInvalidBackup,
 		certadm.ErrorServiceNotActive, certadm.RPCServerUnavailable, certadm.HrRestoreMapExists} {
 		var e *certadm.Error
-		if err := fail(fnPrepare, "", result(code)); !errors.As(err, &e) || e.Hint == "" || !errors.Is(err, code) {
+		if err := fail(certadm.FnBackupPrepare, "", result(code)); !errors.As(err, &e) || e.Hint == "" || !errors.Is(err, code) {
 			t.Errorf("%v: %v", code, err)
 		}
 	}
-	if h := hint(fnRestorePrepare, certadm.ErrorSharingViolation); !strings.Contains(h, "net stop") {
+	if h := hint(certadm.FnRestorePrepare, certadm.ErrorSharingViolation); !strings.Contains(h, "net stop") {
 		t.Errorf("%q", h)
 	}
 	// A Win32 error without the failure bit is one all the same.
-	if err := fail(fnOnline, "", result(1722)); !errors.Is(err, certadm.RPCServerUnavailable) {
+	if err := fail(certadm.FnIsServerOnline, "", result(1722)); !errors.Is(err, certadm.RPCServerUnavailable) {
 		t.Errorf("1722: %v", err)
 	}
 }

@@ -119,7 +119,7 @@ func (c *caller) Identity(ctx context.Context) (id certadm.Identity, err error) 
 // callers: whoever can write there may do everything.
 func (c *caller) RestorePrepare(ctx context.Context, t certadm.RestoreType) (certadm.Restore, error) {
 	if c.less {
-		return nil, &certadm.Error{Op: fnRestorePrepare, Code: certadm.ENotImpl, Err: errors.New("the library knows no callers in a directory")}
+		return nil, &certadm.Error{Op: certadm.FnRestorePrepare, Code: certadm.ENotImpl, Err: errors.New("the library knows no callers in a directory")}
 	}
 	return c.restores.RestorePrepare(ctx, t)
 }

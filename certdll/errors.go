@@ -12,27 +12,8 @@ import (
 // ErrNotWindows is what Open and EnablePrivileges wrap on other systems.
 var ErrNotWindows = fmt.Errorf("there is no Certadm.dll outside Windows: %w", errors.ErrUnsupported)
 
-// The functions, for errors: the names without their W.
+// What errors name besides the functions of Certadm.dll.
 const (
-	fnOnline    = "CertSrvIsServerOnline"
-	fnPrepare   = "CertSrvBackupPrepare"
-	fnLocations = "CertSrvRestoreGetDatabaseLocations"
-	fnNames     = "CertSrvBackupGetDatabaseNames"
-	fnOpen      = "CertSrvBackupOpenFile"
-	fnRead      = "CertSrvBackupRead"
-	fnClose     = "CertSrvBackupClose"
-	fnLogs      = "CertSrvBackupGetBackupLogs"
-	fnTruncate  = "CertSrvBackupTruncateLogs"
-	fnDynamic   = "CertSrvBackupGetDynamicFileList"
-	fnEnd       = "CertSrvBackupEnd"
-	fnControl   = "CertSrvServerControl"
-
-	fnRestorePrepare   = "CertSrvRestorePrepare"
-	fnRegister         = "CertSrvRestoreRegister"
-	fnRegisterFile     = "CertSrvRestoreRegisterThroughFile"
-	fnRegisterComplete = "CertSrvRestoreRegisterComplete"
-	fnRestoreEnd       = "CertSrvRestoreEnd"
-
 	fnLoad     = "LoadLibrary"
 	fnProc     = "GetProcAddress"
 	fnFree     = "FreeLibrary"
@@ -109,7 +90,7 @@ func hint(op string, code certadm.HRESULT) string {
 	case certadm.RPCServerUnavailable, certadm.HrCouldNotConnect:
 		return "Certificate Services does not answer: look whether it runs (sc query CertSvc), and whether the server's name is right"
 	case certadm.ErrorSharingViolation:
-		if op == fnRestorePrepare || op == fnRegister || op == fnRegisterFile {
+		if op == certadm.FnRestorePrepare || op == certadm.FnRestoreRegister || op == certadm.FnRestoreRegisterThroughFile {
 			return "stop Certificate Services first (net stop CertSvc)"
 		}
 	}
@@ -118,11 +99,11 @@ func hint(op string, code certadm.HRESULT) string {
 
 func deniedHint(op string) string {
 	switch op {
-	case fnControl:
+	case certadm.FnServerControl:
 		return "only administrators of the CA may stop it; run this from an elevated prompt"
-	case fnRestorePrepare, fnRegisterFile, fnRegisterComplete, fnRestoreEnd:
+	case certadm.FnRestorePrepare, certadm.FnRestoreRegisterThroughFile, certadm.FnRestoreRegisterComplete, certadm.FnRestoreEnd:
 		return `run this from an elevated prompt, as an account with the user right "Restore files and directories" (SeRestorePrivilege), as members of Backup Operators have`
-	case fnRegister:
+	case certadm.FnRestoreRegister:
 		return "this call is for administrators of the machine; registering through a file needs the restore privilege only"
 	}
 	return `run this on the CA from an elevated prompt, as an account with the CA's backup role: the user right "Back up files and directories" (SeBackupPrivilege), as members of Backup Operators have; ` +

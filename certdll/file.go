@@ -29,12 +29,12 @@ type file struct {
 // on this side, too.
 func (b *backup) OpenFile(ctx context.Context, name string, readHint int) (certadm.BackupFile, error) {
 	if err := validString(name); err != nil {
-		return nil, local(fnOpen, shorten(name), certadm.EInvalidArg, "the name %w", err)
+		return nil, local(certadm.FnBackupOpenFile, shorten(name), certadm.EInvalidArg, "the name %w", err)
 	}
 	f := &file{b: b, ctx: ctx, name: name}
-	err := b.call(ctx, fnOpen, shorten(name), func() error {
+	err := b.call(ctx, certadm.FnBackupOpenFile, shorten(name), func() error {
 		if b.file != nil {
-			return outOfSequence(fnOpen, shorten(name), "another file is open")
+			return outOfSequence(certadm.FnBackupOpenFile, shorten(name), "another file is open")
 		}
 		hint := uint32(min(max(int64(readHint), 0), math.MaxUint32))
 		size, hr := b.c.procs.openFile(b.h, name, hint)
@@ -113,16 +113,16 @@ func (f *file) WriteTo(w io.Writer) (n int64, err error) {
 // in the buffer.
 func (f *file) readable() error {
 	if f.closed {
-		return outOfSequence(fnRead, shorten(f.name), "the file is not open")
+		return outOfSequence(certadm.FnBackupRead, shorten(f.name), "the file is not open")
 	}
 	if err := f.ctx.Err(); err != nil {
-		return fail(fnRead, shorten(f.name), err)
+		return fail(certadm.FnBackupRead, shorten(f.name), err)
 	}
 	select {
 	case <-f.b.ended:
-		return invalidHandle(fnRead)
+		return invalidHandle(certadm.FnBackupRead)
 	case <-f.b.gone:
-		return f.b.givenUp(fnRead)
+		return f.b.givenUp(certadm.FnBackupRead)
 	default:
 		return nil
 	}
@@ -161,9 +161,9 @@ func (f *file) more() bool {
 func (f *file) read() ([]byte, error) {
 	b := f.b
 	var data []byte
-	err := b.call(f.ctx, fnRead, shorten(f.name), func() error {
+	err := b.call(f.ctx, certadm.FnBackupRead, shorten(f.name), func() error {
 		if b.file != f {
-			return outOfSequence(fnRead, shorten(f.name), "the file is not open")
+			return outOfSequence(certadm.FnBackupRead, shorten(f.name), "the file is not open")
 		}
 		n, hr := b.c.procs.read(b.h, b.buf)
 		if err := result(hr); err != nil {
@@ -187,11 +187,11 @@ func (f *file) read() ([]byte, error) {
 // announced is no backup of it.
 func (f *file) atEnd(got int64) error {
 	if got != f.size {
-		return &certadm.Error{Op: fnRead, Path: shorten(f.name), Code: certadm.HrReadVerifyFailure,
+		return &certadm.Error{Op: certadm.FnBackupRead, Path: shorten(f.name), Code: certadm.HrReadVerifyFailure,
 			Err: fmt.Errorf("%d bytes were announced, and %d came", f.size, got)}
 	}
 	b := f.b
-	err := b.call(f.ctx, fnClose, shorten(f.name), func() error {
+	err := b.call(f.ctx, certadm.FnBackupClose, shorten(f.name), func() error {
 		b.open = false
 		return result(b.c.procs.closeFile(b.h))
 	})
@@ -207,7 +207,7 @@ func (f *file) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return outOfSequence(fnClose, shorten(f.name), "the file is not open")
+		return outOfSequence(certadm.FnBackupClose, shorten(f.name), "the file is not open")
 	}
 	f.closed, f.cur = true, nil
 	ctx := f.ctx
@@ -218,7 +218,7 @@ func (f *file) Close() error {
 	}
 	whole := f.taken == f.size && (f.err == nil || f.err == io.EOF)
 	b := f.b
-	return b.call(ctx, fnClose, shorten(f.name), func() error {
+	return b.call(ctx, certadm.FnBackupClose, shorten(f.name), func() error {
 		var err error
 		if b.open {
 			b.open = false

@@ -94,7 +94,7 @@ func (s *session) strings(ctx context.Context, op string, fn lister) ([]string, 
 
 // locations makes the call that both kinds of session have.
 func (s *session) locations(ctx context.Context) (certadm.FileList, error) {
-	l, err := s.list(ctx, fnLocations, s.c.procs.databaseLocations)
+	l, err := s.list(ctx, certadm.FnRestoreGetDatabaseLocations, s.c.procs.databaseLocations)
 	if err != nil {
 		return nil, err
 	}

@@ -13,27 +13,27 @@ type restore struct{ *session }
 // RestorePrepare starts a restore session. The service has to be stopped.
 func (c *Client) RestorePrepare(ctx context.Context, t certadm.RestoreType) (certadm.Restore, error) {
 	if t != certadm.RestoreFull {
-		return nil, local(fnRestorePrepare, "", certadm.EInvalidArg, "restore type %#x is not documented, and refused: 1 is a full restore", uint32(t))
+		return nil, local(certadm.FnRestorePrepare, "", certadm.EInvalidArg, "restore type %#x is not documented, and refused: 1 is a full restore", uint32(t))
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fail(fnRestorePrepare, "", err)
+		return nil, fail(certadm.FnRestorePrepare, "", err)
 	}
 	r := &restore{c.newSession()}
 	r.abort = r.breakOff
 	r.turn <- struct{}{}
-	if err := c.begin(fnRestorePrepare, r.session); err != nil {
+	if err := c.begin(certadm.FnRestorePrepare, r.session); err != nil {
 		close(r.jobs)
 		return nil, err
 	}
 	err := r.complete()
 	if err == nil {
-		err = r.privilege(SeRestorePrivilege, fnRestorePrepare)
+		err = r.privilege(SeRestorePrivilege, certadm.FnRestorePrepare)
 	}
 	if err != nil {
 		r.close()
 		return nil, err
 	}
-	err, over := r.run(ctx, fnRestorePrepare, "", func() error {
+	err, over := r.run(ctx, certadm.FnRestorePrepare, "", func() error {
 		h, hr := c.procs.restorePrepare(c.server, uint32(t))
 		return r.begun(h, hr, c.procs.restoreEnd)
 	}, r.breakOff)
@@ -53,11 +53,11 @@ func (c *Client) RestorePrepare(ctx context.Context, t certadm.RestoreType) (cer
 func (r *restore) complete() error {
 	for _, name := range []string{expRestorePrepare, expRegisterComplete, expRestoreEnd} {
 		if !r.c.procs.has(name) {
-			return lacks(fnRestorePrepare, name)
+			return lacks(certadm.FnRestorePrepare, name)
 		}
 	}
 	if !r.c.procs.has(expRegister) && !r.c.procs.has(expRegisterFile) {
-		return lacks(fnRestorePrepare, expRegister)
+		return lacks(certadm.FnRestorePrepare, expRegister)
 	}
 	return nil
 }
@@ -71,11 +71,11 @@ func (r *restore) DatabaseLocations(ctx context.Context) (certadm.FileList, erro
 }
 
 func (r *restore) Register(ctx context.Context, reg certadm.Registration) error {
-	return r.register(ctx, fnRegister, expRegister, reg, r.c.procs.restoreRegister)
+	return r.register(ctx, certadm.FnRestoreRegister, expRegister, reg, r.c.procs.restoreRegister)
 }
 
 func (r *restore) RegisterThroughFile(ctx context.Context, reg certadm.Registration) error {
-	return r.register(ctx, fnRegisterFile, expRegisterFile, reg, r.c.procs.restoreRegisterThroughFile)
+	return r.register(ctx, certadm.FnRestoreRegisterThroughFile, expRegisterFile, reg, r.c.procs.restoreRegisterThroughFile)
 }
 
 func (r *restore) register(ctx context.Context, op, export string, reg certadm.Registration, fn func(handle, certadm.Registration) certadm.HRESULT) error {
@@ -118,14 +118,14 @@ func validRegistration(op string, reg certadm.Registration) error {
 }
 
 func (r *restore) RegisterComplete(ctx context.Context, state certadm.HRESULT) error {
-	return r.call(ctx, fnRegisterComplete, "", func() error {
+	return r.call(ctx, certadm.FnRestoreRegisterComplete, "", func() error {
 		return result(r.c.procs.restoreRegisterComplete(r.h, state))
 	})
 }
 
 // End ends the session, whatever comes of it; also when ctx has ended.
 func (r *restore) End(ctx context.Context) error {
-	return r.end(ctx, fnRestoreEnd, func() error { return result(r.c.procs.restoreEnd(r.h)) })
+	return r.end(ctx, certadm.FnRestoreEnd, func() error { return result(r.c.procs.restoreEnd(r.h)) })
 }
 
 // breakOff leaves what was registered as it is: completing it as failed is the

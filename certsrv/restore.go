@@ -22,21 +22,21 @@ type restoreSession struct {
 }
 
 func (c *client) RestorePrepare(ctx context.Context, t certadm.RestoreType) (certadm.Restore, error) {
-	if err := c.open(ctx, opRestore); err != nil {
+	if err := c.open(ctx, certadm.FnRestorePrepare); err != nil {
 		return nil, err
 	}
 	if t != certadm.RestoreFull {
-		return nil, newError(opRestore, certadm.EInvalidArg, fmt.Errorf("restore type %d is not supported", t), "1 (full) is")
+		return nil, newError(certadm.FnRestorePrepare, certadm.EInvalidArg, fmt.Errorf("restore type %d is not supported", t), "1 (full) is")
 	}
-	if err := checkAPI(opRestore, account.RestorePrepare, c.p); err != nil {
+	if err := checkAPI(certadm.FnRestorePrepare, account.RestorePrepare, c.p); err != nil {
 		return nil, err
 	}
-	l, err := c.s.exclusive(opRestore)
+	l, err := c.s.exclusive(certadm.FnRestorePrepare)
 	if err != nil {
 		return nil, err
 	}
 	if err := l.release(); err != nil {
-		return nil, wrapCode(opRestore, err)
+		return nil, wrapCode(certadm.FnRestorePrepare, err)
 	}
 	return &restoreSession{c: c}, nil
 }
@@ -91,17 +91,17 @@ func (r *restoreSession) DatabaseLocations(ctx context.Context) (certadm.FileLis
 	over := r.over
 	r.mu.Unlock()
 	if over {
-		return nil, invalidHandle(opLocations)
+		return nil, invalidHandle(certadm.FnRestoreGetDatabaseLocations)
 	}
 	return r.c.DatabaseLocations(ctx)
 }
 
 func (r *restoreSession) Register(ctx context.Context, reg certadm.Registration) error {
-	return r.register(ctx, opRegister, account.RestoreRegister, reg)
+	return r.register(ctx, certadm.FnRestoreRegister, account.RestoreRegister, reg)
 }
 
 func (r *restoreSession) RegisterThroughFile(ctx context.Context, reg certadm.Registration) error {
-	return r.register(ctx, opThroughFile, account.RestoreRegisterThroughFile, reg)
+	return r.register(ctx, certadm.FnRestoreRegisterThroughFile, account.RestoreRegisterThroughFile, reg)
 }
 
 func (r *restoreSession) register(ctx context.Context, op string, m account.Method, reg certadm.Registration) error {
@@ -197,7 +197,7 @@ func (s *Server) checkRegistration(op string, reg certadm.Registration) (set pen
 }
 
 func (r *restoreSession) RegisterComplete(ctx context.Context, state certadm.HRESULT) error {
-	done, err := r.begin(ctx, opComplete, account.RestoreRegisterComplete)
+	done, err := r.begin(ctx, certadm.FnRestoreRegisterComplete, account.RestoreRegisterComplete)
 	if err != nil {
 		return err
 	}
@@ -205,34 +205,34 @@ func (r *restoreSession) RegisterComplete(ctx context.Context, state certadm.HRE
 	s := r.c.s
 	p, err := readPending(s.fsys, s.at)
 	if err != nil {
-		return wrapCode(opComplete, err)
+		return wrapCode(certadm.FnRestoreRegisterComplete, err)
 	}
 	switch {
 	case p == nil:
-		return outOfSequence(opComplete, "nothing is registered")
+		return outOfSequence(certadm.FnRestoreRegisterComplete, "nothing is registered")
 	case p.State == restoreAdopted:
-		return newError(opComplete, certadm.HrRestoreInProgress, errors.New("the restored database is live already"), "start the service to finish")
+		return newError(certadm.FnRestoreRegisterComplete, certadm.HrRestoreInProgress, errors.New("the restored database is live already"), "start the service to finish")
 	case state != certadm.SOK:
 		// A restore of which a part failed must not be half applied: all of it is
 		// taken back, and every file kept.
 		if err := removePending(s.fsys, s.at); err != nil {
-			return wrapCode(opComplete, err)
+			return wrapCode(certadm.FnRestoreRegisterComplete, err)
 		}
 		s.log.Warn("restore taken back", slog.String("by", r.c.p.Name), slog.Any("state", state))
 		return nil
 	case p.State != restoreRegistered:
-		return outOfSequence(opComplete, "nothing is registered that is not complete")
+		return outOfSequence(certadm.FnRestoreRegisterComplete, "nothing is registered that is not complete")
 	}
 	p.State = restoreComplete
 	p.Sets[len(p.Sets)-1].Complete = true
-	return wrapCode(opComplete, writePending(s.fsys, s.at, p))
+	return wrapCode(certadm.FnRestoreRegisterComplete, writePending(s.fsys, s.at, p))
 }
 
 func (r *restoreSession) End(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
-		return invalidHandle(opRestoreEnd)
+		return invalidHandle(certadm.FnRestoreEnd)
 	}
 	r.over = true
 	return nil

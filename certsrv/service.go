@@ -11,27 +11,6 @@ import (
 	"github.com/certkeep/certkeep/certsrv/audit"
 )
 
-// The functions of Certadm.dll, for errors.
-const (
-	opOnline      = "CertSrvIsServerOnline"
-	opPrepare     = "CertSrvBackupPrepare"
-	opLocations   = "CertSrvRestoreGetDatabaseLocations"
-	opNames       = "CertSrvBackupGetDatabaseNames"
-	opOpen        = "CertSrvBackupOpenFile"
-	opRead        = "CertSrvBackupRead"
-	opClose       = "CertSrvBackupClose"
-	opLogs        = "CertSrvBackupGetBackupLogs"
-	opTruncate    = "CertSrvBackupTruncateLogs"
-	opDynamic     = "CertSrvBackupGetDynamicFileList"
-	opEnd         = "CertSrvBackupEnd"
-	opRestore     = "CertSrvRestorePrepare"
-	opRegister    = "CertSrvRestoreRegister"
-	opThroughFile = "CertSrvRestoreRegisterThroughFile"
-	opComplete    = "CertSrvRestoreRegisterComplete"
-	opRestoreEnd  = "CertSrvRestoreEnd"
-	opControl     = "CertSrvServerControl"
-)
-
 // Service returns a new client of the authority, acting for p. It works on a
 // stopped service, too, as far as the calls do. The result also implements
 // [certadm.Lister], [certadm.Identifier] and [certadm.Inspector].
@@ -88,10 +67,10 @@ func (c *client) Close() error {
 }
 
 func (c *client) IsServerOnline(ctx context.Context) (bool, error) {
-	if err := c.open(ctx, opOnline); err != nil {
+	if err := c.open(ctx, certadm.FnIsServerOnline); err != nil {
 		return false, err
 	}
-	if err := c.admit(opOnline, account.GetServerState); err != nil {
+	if err := c.admit(certadm.FnIsServerOnline, account.GetServerState); err != nil {
 		return false, err
 	}
 	c.s.mu.RLock()
@@ -103,28 +82,28 @@ func (c *client) IsServerOnline(ctx context.Context) (bool, error) {
 	case suspended, starting:
 		return false, nil
 	}
-	return false, notActive(opOnline)
+	return false, notActive(certadm.FnIsServerOnline)
 }
 
 func (c *client) ServerControl(ctx context.Context, ctl certadm.Control) ([]byte, error) {
-	if err := c.open(ctx, opControl); err != nil {
+	if err := c.open(ctx, certadm.FnServerControl); err != nil {
 		return nil, err
 	}
 	method := account.ServerControl
 	if ctl == certadm.ControlShutdown {
 		method = account.Shutdown
 	}
-	if err := c.admit(opControl, method); err != nil {
+	if err := c.admit(certadm.FnServerControl, method); err != nil {
 		return nil, err
 	}
 	switch ctl {
 	case certadm.ControlShutdown, certadm.ControlSuspend, certadm.ControlRestart:
 	default:
-		return nil, newError(opControl, certadm.EInvalidArg, fmt.Errorf("control %d is not known", ctl), "1 stops the service")
+		return nil, newError(certadm.FnServerControl, certadm.EInvalidArg, fmt.Errorf("control %d is not known", ctl), "1 stops the service")
 	}
 	r, leave, err := c.s.enter()
 	if errors.Is(err, ErrStopped) {
-		return nil, notActive(opControl)
+		return nil, notActive(certadm.FnServerControl)
 	}
 	if ctl != certadm.ControlShutdown {
 		if err == nil {
@@ -136,27 +115,27 @@ func (c *client) ServerControl(ctx context.Context, ctl certadm.Control) ([]byte
 		err = r.audit.Append(c.event(audit.ShutdownRequested, "ok"))
 		leave() // before the service waits for its calls
 		if err != nil {
-			return nil, wrapCode(opControl, err)
+			return nil, wrapCode(certadm.FnServerControl, err)
 		}
 	}
-	return nil, c.s.shutdown(context.WithoutCancel(ctx), opControl)
+	return nil, c.s.shutdown(context.WithoutCancel(ctx), certadm.FnServerControl)
 }
 
 // lists are served without a session; MS-CSRA has no sequencing rule for them.
 
 func (c *client) DatabaseLocations(ctx context.Context) (certadm.FileList, error) {
-	if err := c.reach(ctx, opLocations, account.RestoreGetDatabaseLocations); err != nil {
+	if err := c.reach(ctx, certadm.FnRestoreGetDatabaseLocations, account.RestoreGetDatabaseLocations); err != nil {
 		return nil, err
 	}
 	return c.s.locations(), nil
 }
 
 func (c *client) DynamicFiles(ctx context.Context) ([]string, error) {
-	if err := c.reach(ctx, opDynamic, account.BackupGetDynamicFiles); err != nil {
+	if err := c.reach(ctx, certadm.FnBackupGetDynamicFileList, account.BackupGetDynamicFiles); err != nil {
 		return nil, err
 	}
 	l, err := c.s.dynamicFiles()
-	return l, wrapCode(opDynamic, err)
+	return l, wrapCode(certadm.FnBackupGetDynamicFileList, err)
 }
 
 // reach checks what every backup method does: connection, service, right, flags.

@@ -59,18 +59,18 @@ func auditType(t certadm.BackupType) string {
 }
 
 func (c *client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certadm.Backup, error) {
-	if err := c.open(ctx, opPrepare); err != nil {
+	if err := c.open(ctx, certadm.FnBackupPrepare); err != nil {
 		return nil, err
 	}
 	if t != certadm.BackupFull && t != certadm.BackupLogsOnly {
-		return nil, newError(opPrepare, certadm.EInvalidArg, fmt.Errorf("backup type %d is not known", t), "1 is a full backup, 2 an incremental one")
+		return nil, newError(certadm.FnBackupPrepare, certadm.EInvalidArg, fmt.Errorf("backup type %d is not known", t), "1 is a full backup, 2 an incremental one")
 	}
 	r, leave, err := c.s.enterBackup()
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	if err := c.permit(opPrepare, account.BackupPrepare); err != nil {
+	if err := c.permit(certadm.FnBackupPrepare, account.BackupPrepare); err != nil {
 		return nil, err
 	}
 	s := c.s
@@ -78,9 +78,9 @@ func (c *client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 	defer s.backupMu.Unlock()
 	switch {
 	case s.session != nil && s.session.c == c:
-		return nil, outOfSequence(opPrepare, "this client has a backup session already")
+		return nil, outOfSequence(certadm.FnBackupPrepare, "this client has a backup session already")
 	case s.session != nil:
-		return nil, newError(opPrepare, certadm.HrBackupInProgress, errors.New("another client's backup is running"), "try again when it has ended")
+		return nil, newError(certadm.FnBackupPrepare, certadm.HrBackupInProgress, errors.New("another client's backup is running"), "try again when it has ended")
 	}
 	if t == certadm.BackupLogsOnly {
 		if err := r.mayIncrement(); err != nil {
@@ -90,7 +90,7 @@ func (c *client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 	rec := c.event(audit.BackupStarted, "ok")
 	rec.Type = auditType(t)
 	if err := r.audit.Append(rec); err != nil {
-		return nil, wrapCode(opPrepare, fmt.Errorf("audit log: %w", err))
+		return nil, wrapCode(certadm.FnBackupPrepare, fmt.Errorf("audit log: %w", err))
 	}
 	s.session = &session{s: s, r: r, c: c, kind: t}
 	s.observe(PhaseBackup)
@@ -109,24 +109,24 @@ func (s *Server) enterBackup() (*run, func(), error) {
 	s.mu.RUnlock()
 	switch st {
 	case starting:
-		return nil, nil, newError(opPrepare, certadm.HrBackupNotAllowedYet, errors.New("the service is recovering"), "try again when it has started")
+		return nil, nil, newError(certadm.FnBackupPrepare, certadm.HrBackupNotAllowedYet, errors.New("the service is recovering"), "try again when it has started")
 	case stopping:
-		return nil, nil, newError(opPrepare, certadm.HrTermInProgress, errors.New("the service is stopping"), "")
+		return nil, nil, newError(certadm.FnBackupPrepare, certadm.HrTermInProgress, errors.New("the service is stopping"), "")
 	case suspended:
-		return nil, nil, newError(opPrepare, certadm.HrBackupNotAllowedYet, ErrSuspended, "resume the service")
+		return nil, nil, newError(certadm.FnBackupPrepare, certadm.HrBackupNotAllowedYet, ErrSuspended, "resume the service")
 	}
-	return nil, nil, notActive(opPrepare)
+	return nil, nil, notActive(certadm.FnBackupPrepare)
 }
 
 // mayIncrement refuses an incremental backup that nothing could be restored
 // with.
 func (r *run) mayIncrement() error {
 	if r.s.config().CircularLogging {
-		return newError(opPrepare, certadm.HrInvalidBackup, errors.New("circular logging keeps no logs for an incremental backup"),
+		return newError(certadm.FnBackupPrepare, certadm.HrInvalidBackup, errors.New("circular logging keeps no logs for an incremental backup"),
 			"take a full backup, or turn circular logging off")
 	}
 	missing := func(why string) error {
-		return newError(opPrepare, certadm.HrMissingFullBackup, errors.New(why), "take a full backup first")
+		return newError(certadm.FnBackupPrepare, certadm.HrMissingFullBackup, errors.New(why), "take a full backup first")
 	}
 	marks := r.marks()
 	st := r.db.Status()
@@ -159,7 +159,7 @@ func (b *session) use(ctx context.Context, op string) (unlock func(), err error)
 }
 
 func (b *session) DatabaseLocations(ctx context.Context) (certadm.FileList, error) {
-	unlock, err := b.use(ctx, opLocations)
+	unlock, err := b.use(ctx, certadm.FnRestoreGetDatabaseLocations)
 	if err != nil {
 		return nil, err
 	}
@@ -168,23 +168,23 @@ func (b *session) DatabaseLocations(ctx context.Context) (certadm.FileList, erro
 }
 
 func (b *session) DynamicFiles(ctx context.Context) ([]string, error) {
-	unlock, err := b.use(ctx, opDynamic)
+	unlock, err := b.use(ctx, certadm.FnBackupGetDynamicFileList)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	l, err := b.s.dynamicFiles()
-	return l, wrapCode(opDynamic, err)
+	return l, wrapCode(certadm.FnBackupGetDynamicFileList, err)
 }
 
 func (b *session) DatabaseNames(ctx context.Context) (certadm.FileList, error) {
-	unlock, err := b.use(ctx, opNames)
+	unlock, err := b.use(ctx, certadm.FnBackupGetDatabaseNames)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	if b.kind != certadm.BackupFull {
-		return nil, newError(opNames, certadm.HrInvalidBackupSequence, errors.New("an incremental backup has no databases"), "")
+		return nil, newError(certadm.FnBackupGetDatabaseNames, certadm.HrInvalidBackupSequence, errors.New("an incremental backup has no databases"), "")
 	}
 	return certadm.FileList{{Type: certadm.FileDatabase, Path: b.databaseName()}}, nil
 }
@@ -195,17 +195,17 @@ func (b *session) databaseName() string {
 }
 
 func (b *session) Logs(ctx context.Context) (certadm.FileList, error) {
-	unlock, err := b.use(ctx, opLogs)
+	unlock, err := b.use(ctx, certadm.FnBackupGetBackupLogs)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	if b.file != nil {
-		return nil, outOfSequence(opLogs, "a file is open")
+		return nil, outOfSequence(certadm.FnBackupGetBackupLogs, "a file is open")
 	}
 	if len(b.logs) == 0 || b.stale {
 		if err := b.listLogs(ctx); err != nil {
-			return nil, wrapCode(opLogs, err)
+			return nil, wrapCode(certadm.FnBackupGetBackupLogs, err)
 		}
 	}
 	return b.present(), nil
@@ -254,7 +254,7 @@ func (b *session) listLogs(ctx context.Context) error {
 		logs = append(logs, l)
 	}
 	if n := len(logs); n == 0 || logs[0].gen > need || logs[n-1].gen != b.last {
-		return newError(opLogs, certadm.HrMissingLogFile, fmt.Errorf("some of the log generations %d to %d are gone", need, b.last), "take a full backup")
+		return newError(certadm.FnBackupGetBackupLogs, certadm.HrMissingLogFile, fmt.Errorf("some of the log generations %d to %d are gone", need, b.last), "take a full backup")
 	}
 	b.first, b.logs, b.stale = logs[0].gen, logs, false
 	return nil

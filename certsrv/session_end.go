@@ -31,18 +31,18 @@ func (b *session) complete() error {
 }
 
 func (b *session) TruncateLogs(ctx context.Context) error {
-	unlock, err := b.use(ctx, opTruncate)
+	unlock, err := b.use(ctx, certadm.FnBackupTruncateLogs)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	if err := b.complete(); err != nil {
-		return outOfSequence(opTruncate, err.Error()+"; nothing was truncated")
+		return outOfSequence(certadm.FnBackupTruncateLogs, err.Error()+"; nothing was truncated")
 	}
 	if b.copy != nil {
 		// It holds the logs that the set needs; they are in the set now.
 		if err := b.copy.Close(); err != nil {
-			return wrapCode(opTruncate, err)
+			return wrapCode(certadm.FnBackupTruncateLogs, err)
 		}
 		b.copy = nil
 	}
@@ -54,7 +54,7 @@ func (b *session) TruncateLogs(ctx context.Context) error {
 	s.observe(PhaseTruncated)
 	s.log.Info("logs truncated", slog.Int("generations", len(moved)), slog.Any("error", err))
 	if err != nil {
-		return newError(opTruncate, certadm.HrDeleteBackupFileFail, fmt.Errorf("%d logs were moved: %w", len(moved), err), "the next backup will have the rest")
+		return newError(certadm.FnBackupTruncateLogs, certadm.HrDeleteBackupFileFail, fmt.Errorf("%d logs were moved: %w", len(moved), err), "the next backup will have the rest")
 	}
 	if s.keepTruncated() == 0 {
 		if err := s.sweep(s.clock.Now()); err != nil {
@@ -68,11 +68,11 @@ func (b *session) End(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.over {
-		return invalidHandle(opEnd)
+		return invalidHandle(certadm.FnBackupEnd)
 	}
 	if b.broken != nil {
 		b.over = true
-		return newError(opEnd, certadm.ErrorServiceNotActive, b.broken, "the backup is incomplete: take another one")
+		return newError(certadm.FnBackupEnd, certadm.ErrorServiceNotActive, b.broken, "the backup is incomplete: take another one")
 	}
 	open := b.file != nil
 	whole := b.complete()
@@ -89,11 +89,11 @@ func (b *session) End(ctx context.Context) error {
 	var err error
 	switch {
 	case open:
-		err = newError(opEnd, certadm.EUnexpected, errors.New("the session ended with a file open"), "the backup is incomplete: take another one")
+		err = newError(certadm.FnBackupEnd, certadm.EUnexpected, errors.New("the session ended with a file open"), "the backup is incomplete: take another one")
 	case shut != nil:
-		err = wrapCode(opEnd, shut)
+		err = wrapCode(certadm.FnBackupEnd, shut)
 	case mark != nil:
-		err = wrapCode(opEnd, fmt.Errorf("the time of the backup could not be recorded: %w", mark))
+		err = wrapCode(certadm.FnBackupEnd, fmt.Errorf("the time of the backup could not be recorded: %w", mark))
 	case whole != nil:
 		// The list calls alone make a session, too: no failure, but no backup.
 		result = "not counted: " + whole.Error()
@@ -122,7 +122,7 @@ func (b *session) record(result string, err error) error {
 	rec := b.c.event(audit.BackupCompleted, result)
 	rec.Type = auditType(b.kind)
 	if err := b.r.audit.Append(rec); err != nil {
-		return wrapCode(opEnd, fmt.Errorf("audit log: %w", err))
+		return wrapCode(certadm.FnBackupEnd, fmt.Errorf("audit log: %w", err))
 	}
 	return nil
 }

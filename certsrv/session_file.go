@@ -57,17 +57,17 @@ func (f *backupFile) pace() error {
 }
 
 func (b *session) OpenFile(ctx context.Context, name string, readHint int) (certadm.BackupFile, error) {
-	unlock, err := b.use(ctx, opOpen)
+	unlock, err := b.use(ctx, certadm.FnBackupOpenFile)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	if b.file != nil {
-		return nil, pathError(opOpen, shorten(name), certadm.EUnexpected, errors.New("another file is open"), "")
+		return nil, pathError(certadm.FnBackupOpenFile, shorten(name), certadm.EUnexpected, errors.New("another file is open"), "")
 	}
 	mark, gen := b.find(name)
 	if mark == nil {
-		return nil, pathError(opOpen, shorten(name), certadm.EUnexpected, errors.New("the name is not in the session's lists"),
+		return nil, pathError(certadm.FnBackupOpenFile, shorten(name), certadm.EUnexpected, errors.New("the name is not in the session's lists"),
 			"open the names that DatabaseNames and Logs return, without their tag")
 	}
 	if b.readSize == 0 {
@@ -80,7 +80,7 @@ func (b *session) OpenFile(ctx context.Context, name string, readHint int) (cert
 		err = f.openLog(gen)
 	}
 	if err != nil {
-		return nil, wrapCode(opOpen, err)
+		return nil, wrapCode(certadm.FnBackupOpenFile, err)
 	}
 	mark.read = false
 	b.file = f
@@ -107,7 +107,7 @@ func (b *session) startCopy(ctx context.Context) error {
 func (f *backupFile) openDatabase(ctx context.Context) error {
 	b := f.b
 	if b.truncated {
-		return outOfSequence(opOpen, "the logs were truncated: no database can be opened in this session any more")
+		return outOfSequence(certadm.FnBackupOpenFile, "the logs were truncated: no database can be opened in this session any more")
 	}
 	if b.copy == nil || len(b.logs) > 0 {
 		if err := b.startCopy(ctx); err != nil {
@@ -136,15 +136,15 @@ func (f *backupFile) Size() int64 { return f.size }
 func (f *backupFile) Read(p []byte) (int, error) {
 	b := f.b
 	if err := f.pace(); err != nil {
-		return 0, newError(opRead, certadm.ErrorCancelled, err, "")
+		return 0, newError(certadm.FnBackupRead, certadm.ErrorCancelled, err, "")
 	}
-	unlock, err := b.use(f.ctx, opRead)
+	unlock, err := b.use(f.ctx, certadm.FnBackupRead)
 	if err != nil {
 		return 0, err
 	}
 	defer unlock()
 	if f.closed {
-		return 0, outOfSequence(opRead, "no file is open")
+		return 0, outOfSequence(certadm.FnBackupRead, "no file is open")
 	}
 	if len(p) == 0 {
 		return 0, nil
@@ -162,7 +162,7 @@ func (f *backupFile) Read(p []byte) (int, error) {
 	if err == nil || errors.Is(err, io.EOF) {
 		err = fmt.Errorf("the file ends at %d bytes, it had %d", f.at, f.size)
 	}
-	return n, pathError(opRead, f.name, certadm.HrDiskIO, err, "")
+	return n, pathError(certadm.FnBackupRead, f.name, certadm.HrDiskIO, err, "")
 }
 
 // Close closes the file; if it was read to its end, it is backed up.
@@ -171,16 +171,16 @@ func (f *backupFile) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.over {
-		return invalidHandle(opClose)
+		return invalidHandle(certadm.FnBackupClose)
 	}
 	if f.closed {
-		return outOfSequence(opClose, "no file is open")
+		return outOfSequence(certadm.FnBackupClose, "no file is open")
 	}
 	if b.broken != nil {
-		return newError(opClose, certadm.ErrorServiceNotActive, b.broken, "")
+		return newError(certadm.FnBackupClose, certadm.ErrorServiceNotActive, b.broken, "")
 	}
 	f.mark.read = f.at == f.size
-	return wrapCode(opClose, f.shut())
+	return wrapCode(certadm.FnBackupClose, f.shut())
 }
 
 // shut closes the file underneath; the session's lock is held.

@@ -30,9 +30,9 @@ type backup struct {
 // other the session is ended, and nothing else is done in it.
 func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certadm.Backup, error) {
 	if t != certadm.BackupFull && t != certadm.BackupLogsOnly {
-		return nil, local(fnPrepare, "", certadm.EInvalidArg, fmt.Sprintf("backup type %d is not known: 1 is a full backup, 2 an incremental one", t))
+		return nil, local(certadm.FnBackupPrepare, "", certadm.EInvalidArg, fmt.Sprintf("backup type %d is not known: 1 is a full backup, 2 an incremental one", t))
 	}
-	leave, err := c.enter(ctx, fnPrepare)
+	leave, err := c.enter(ctx, certadm.FnBackupPrepare)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 	c.mu.Lock()
 	if c.session != nil {
 		c.mu.Unlock()
-		return nil, outOfSequence(fnPrepare, "", "this client has a backup session already")
+		return nil, outOfSequence(certadm.FnBackupPrepare, "", "this client has a backup session already")
 	}
 	c.session = b
 	c.mu.Unlock()
@@ -54,18 +54,18 @@ func (c *Client) BackupPrepare(ctx context.Context, t certadm.BackupType) (certa
 	defer context.AfterFunc(c.life, cancel)()
 	if err := c.calls.prepare(ctx, args); err != nil {
 		c.forget(b)
-		return nil, fail(fnPrepare, "", err)
+		return nil, fail(certadm.FnBackupPrepare, "", err)
 	}
 	if err := b.prove(ctx); err != nil {
 		b.over = true
 		ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.patience)
 		defer cancel()
-		endErr := c.simple(ectx, fnEnd, "", func(ctx context.Context) error { return c.calls.simple(ctx, opBackupEnd) })
+		endErr := c.simple(ectx, certadm.FnBackupEnd, "", func(ctx context.Context) error { return c.calls.simple(ctx, opBackupEnd) })
 		if endErr != nil {
 			c.log.Warn("ending a session of the wrong type", slog.Any("error", endErr))
 		}
 		c.forget(b)
-		return nil, fail(fnPrepare, "", err)
+		return nil, fail(certadm.FnBackupPrepare, "", err)
 	}
 	return b, nil
 }
@@ -94,7 +94,7 @@ func (b *backup) prove(ctx context.Context) error {
 }
 
 func wrongType(why string) error {
-	return &certadm.Error{Op: fnPrepare, Code: certadm.EUnexpected, Err: errors.New(why + "; the session was ended, and nothing was truncated"),
+	return &certadm.Error{Op: certadm.FnBackupPrepare, Code: certadm.EUnexpected, Err: errors.New(why + "; the session was ended, and nothing was truncated"),
 		Hint: "the server reads BackupPrepare in another way than is known: please report it"}
 }
 
@@ -132,34 +132,34 @@ func (b *backup) check(op string) error {
 }
 
 func (b *backup) DatabaseLocations(ctx context.Context) (certadm.FileList, error) {
-	if err := b.check(fnLocations); err != nil {
+	if err := b.check(certadm.FnRestoreGetDatabaseLocations); err != nil {
 		return nil, err
 	}
 	return b.c.DatabaseLocations(ctx)
 }
 
 func (b *backup) DynamicFiles(ctx context.Context) ([]string, error) {
-	if err := b.check(fnDynamic); err != nil {
+	if err := b.check(certadm.FnBackupGetDynamicFileList); err != nil {
 		return nil, err
 	}
 	return b.c.DynamicFiles(ctx)
 }
 
 func (b *backup) DatabaseNames(ctx context.Context) (certadm.FileList, error) {
-	if err := b.check(fnNames); err != nil {
+	if err := b.check(certadm.FnBackupGetDatabaseNames); err != nil {
 		return nil, err
 	}
 	if b.kind != certadm.BackupFull {
-		return nil, local(fnNames, "", certadm.HrInvalidBackupSequence, "an incremental backup has no databases")
+		return nil, local(certadm.FnBackupGetDatabaseNames, "", certadm.HrInvalidBackupSequence, "an incremental backup has no databases")
 	}
-	return do(ctx, b.c, fnNames, "", func(ctx context.Context) (certadm.FileList, error) { return b.c.list(ctx, opBackupGetAttachments) })
+	return do(ctx, b.c, certadm.FnBackupGetDatabaseNames, "", func(ctx context.Context) (certadm.FileList, error) { return b.c.list(ctx, opBackupGetAttachments) })
 }
 
 func (b *backup) Logs(ctx context.Context) (certadm.FileList, error) {
-	if err := b.check(fnLogs); err != nil {
+	if err := b.check(certadm.FnBackupGetBackupLogs); err != nil {
 		return nil, err
 	}
-	return do(ctx, b.c, fnLogs, "", func(ctx context.Context) (certadm.FileList, error) { return b.c.list(ctx, opBackupGetLogs) })
+	return do(ctx, b.c, certadm.FnBackupGetBackupLogs, "", func(ctx context.Context) (certadm.FileList, error) { return b.c.list(ctx, opBackupGetLogs) })
 }
 
 // TruncateLogs is refused here already while a file is open, or as long as one
@@ -169,17 +169,17 @@ func (b *backup) TruncateLogs(ctx context.Context) error {
 	var err error
 	switch {
 	case b.over:
-		err = invalidHandle(fnTruncate)
+		err = invalidHandle(certadm.FnBackupTruncateLogs)
 	case b.file != nil:
-		err = outOfSequence(fnTruncate, b.file.name, "a file is open")
+		err = outOfSequence(certadm.FnBackupTruncateLogs, b.file.name, "a file is open")
 	case len(b.partial) > 0:
-		err = outOfSequence(fnTruncate, one(b.partial), "the file was not read to its end; nothing was truncated")
+		err = outOfSequence(certadm.FnBackupTruncateLogs, one(b.partial), "the file was not read to its end; nothing was truncated")
 	}
 	b.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return b.c.simple(ctx, fnTruncate, "", func(ctx context.Context) error { return b.c.calls.simple(ctx, opBackupTruncateLogs) })
+	return b.c.simple(ctx, certadm.FnBackupTruncateLogs, "", func(ctx context.Context) error { return b.c.calls.simple(ctx, opBackupTruncateLogs) })
 }
 
 func one(m map[string]bool) string {
@@ -200,7 +200,7 @@ func (b *backup) End(ctx context.Context) error {
 	b.mu.Lock()
 	if b.over {
 		b.mu.Unlock()
-		return invalidHandle(fnEnd)
+		return invalidHandle(certadm.FnBackupEnd)
 	}
 	b.over = true
 	f, partial := b.file, one(b.partial)
@@ -215,14 +215,14 @@ func (b *backup) End(ctx context.Context) error {
 	} else if partial != "" {
 		b.reopen(ctx, partial, false)
 	}
-	return b.c.simple(ctx, fnEnd, "", func(ctx context.Context) error { return b.c.calls.simple(ctx, opBackupEnd) })
+	return b.c.simple(ctx, certadm.FnBackupEnd, "", func(ctx context.Context) error { return b.c.calls.simple(ctx, opBackupEnd) })
 }
 
 // reopen opens a file again that the server holds for read and the consumer did
 // not read to its end, or did not close: so the server does not take the backup
 // for a whole one.
 func (b *backup) reopen(ctx context.Context, name string, leave bool) {
-	err := b.c.simple(ctx, fnOpen, name, func(ctx context.Context) error {
+	err := b.c.simple(ctx, certadm.FnBackupOpenFile, name, func(ctx context.Context) error {
 		if _, err := b.c.calls.openFile(ctx, name); err != nil || leave {
 			return err
 		}

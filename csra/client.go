@@ -117,7 +117,7 @@ func (c *Client) simple(ctx context.Context, op, path string, fn func(context.Co
 // pinged; a refused Ping is as good as an answer, for it is for administrators
 // only.
 func (c *Client) IsServerOnline(ctx context.Context) (bool, error) {
-	return do(ctx, c, fnOnline, "", func(ctx context.Context) (bool, error) {
+	return do(ctx, c, certadm.FnIsServerOnline, "", func(ctx context.Context) (bool, error) {
 		state, err := c.calls.number(ctx, opGetServerState, c.authority)
 		if !errors.Is(err, certadm.ENotImpl) && !errors.Is(err, certadm.RPCNoSuchMethod) {
 			return state != 0, err
@@ -133,7 +133,7 @@ func (c *Client) IsServerOnline(ctx context.Context) (bool, error) {
 
 // ServerControl is for administrators.
 func (c *Client) ServerControl(ctx context.Context, control certadm.Control) ([]byte, error) {
-	b, err := do(ctx, c, fnControl, "", func(ctx context.Context) ([]byte, error) {
+	b, err := do(ctx, c, certadm.FnServerControl, "", func(ctx context.Context) ([]byte, error) {
 		return c.calls.blob(ctx, opServerControl, c.authority, uint32(control))
 	})
 	if err == nil && control == certadm.ControlShutdown {
@@ -156,23 +156,23 @@ func (c *Client) ServerTime() (server, local time.Time, ok bool) {
 
 // RestorePrepare fails: the protocol has no call for restores.
 func (c *Client) RestorePrepare(ctx context.Context, _ certadm.RestoreType) (certadm.Restore, error) {
-	leave, err := c.enter(ctx, fnRestore)
+	leave, err := c.enter(ctx, certadm.FnRestorePrepare)
 	if err != nil {
 		return nil, err
 	}
 	leave()
-	return nil, &certadm.Error{Op: fnRestore, Code: certadm.ENotImpl, Err: errors.New("MS-CSRA has no restore"),
+	return nil, &certadm.Error{Op: certadm.FnRestorePrepare, Code: certadm.ENotImpl, Err: errors.New("MS-CSRA has no restore"),
 		Hint: "restore on the CA's own machine, with certutil -restoreDB or certkeep restore --service"}
 }
 
 // DatabaseLocations needs no session.
 func (c *Client) DatabaseLocations(ctx context.Context) (certadm.FileList, error) {
-	return do(ctx, c, fnLocations, "", c.locations)
+	return do(ctx, c, certadm.FnRestoreGetDatabaseLocations, "", c.locations)
 }
 
 // DynamicFiles needs no session.
 func (c *Client) DynamicFiles(ctx context.Context) ([]string, error) {
-	return do(ctx, c, fnDynamic, "", c.dynamicFiles)
+	return do(ctx, c, certadm.FnBackupGetDynamicFileList, "", c.dynamicFiles)
 }
 
 func (c *Client) locations(ctx context.Context) (certadm.FileList, error) {

@@ -57,7 +57,7 @@ type restores struct {
 }
 
 func (r restores) RestorePrepare(ctx context.Context, t certadm.RestoreType) (certadm.Restore, error) {
-	leave, err := r.Client.enter(ctx, fnRestore)
+	leave, err := r.Client.enter(ctx, certadm.FnRestorePrepare)
 	if err != nil {
 		return nil, err
 	}

@@ -10,23 +10,6 @@ import (
 	"github.com/certkeep/certkeep/internal/ndr"
 )
 
-// The functions of Certadm.dll, for errors.
-const (
-	fnOnline    = "CertSrvIsServerOnline"
-	fnPrepare   = "CertSrvBackupPrepare"
-	fnLocations = "CertSrvRestoreGetDatabaseLocations"
-	fnNames     = "CertSrvBackupGetDatabaseNames"
-	fnOpen      = "CertSrvBackupOpenFile"
-	fnRead      = "CertSrvBackupRead"
-	fnClose     = "CertSrvBackupClose"
-	fnLogs      = "CertSrvBackupGetBackupLogs"
-	fnTruncate  = "CertSrvBackupTruncateLogs"
-	fnDynamic   = "CertSrvBackupGetDynamicFileList"
-	fnEnd       = "CertSrvBackupEnd"
-	fnRestore   = "CertSrvRestorePrepare"
-	fnControl   = "CertSrvServerControl"
-)
-
 // remoteFault is a fault with which the server answered. It wraps its HRESULT.
 type remoteFault struct {
 	code  certadm.HRESULT
@@ -115,7 +98,7 @@ func hint(op string, code certadm.HRESULT) string {
 	case certadm.EAccessDenied:
 		return deniedHint(op)
 	case certadm.EInvalidArg:
-		if op == fnPrepare || op == fnOnline || op == fnControl {
+		if op == certadm.FnBackupPrepare || op == certadm.FnIsServerOnline || op == certadm.FnServerControl {
 			return "if the server wants its authority's name, give the CA's common name: adcs://HOST/CA NAME"
 		}
 	case certadm.RPCServerUnavailable:
@@ -128,10 +111,12 @@ func hint(op string, code certadm.HRESULT) string {
 
 func deniedHint(op string) string {
 	switch op {
-	case fnPrepare, fnEnd, fnNames, fnLogs, fnOpen, fnRead, fnTruncate, fnLocations, fnDynamic:
+	case certadm.FnBackupPrepare, certadm.FnBackupEnd, certadm.FnBackupGetDatabaseNames, certadm.FnBackupGetBackupLogs,
+		certadm.FnBackupOpenFile, certadm.FnBackupRead, certadm.FnBackupTruncateLogs,
+		certadm.FnRestoreGetDatabaseLocations, certadm.FnBackupGetDynamicFileList:
 		return `a stock AD CS refuses remote backups: on the CA run certutil -setreg CA\InterfaceFlags -IF_NOREMOTEICERTADMINBACKUP and restart CertSvc; ` +
 			`the account needs Read on the CA and the right to back up files on its machine (SeBackupPrivilege, as members of Backup Operators have)`
-	case fnControl:
+	case certadm.FnServerControl:
 		return "only administrators of the CA may stop it"
 	}
 	return "the account lacks the right on the CA"

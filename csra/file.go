@@ -53,21 +53,21 @@ type chunk struct {
 // OpenFile is BackupOpenFile. The name must be one of the session's lists.
 func (b *backup) OpenFile(ctx context.Context, name string, readHint int) (certadm.BackupFile, error) {
 	if strings.ContainsRune(name, 0) || len(name) > 3*certadm.MaxNameUnits {
-		return nil, local(fnOpen, shorten(name), certadm.EInvalidArg, "this is no name of a file")
+		return nil, local(certadm.FnBackupOpenFile, shorten(name), certadm.EInvalidArg, "this is no name of a file")
 	}
 	b.mu.Lock()
 	switch {
 	case b.over:
 		b.mu.Unlock()
-		return nil, invalidHandle(fnOpen)
+		return nil, invalidHandle(certadm.FnBackupOpenFile)
 	case b.file != nil:
 		b.mu.Unlock()
-		return nil, outOfSequence(fnOpen, shorten(name), "another file is open")
+		return nil, outOfSequence(certadm.FnBackupOpenFile, shorten(name), "another file is open")
 	}
 	f := b.newFile(ctx, name)
 	b.file = f
 	b.mu.Unlock()
-	size, err := do(ctx, b.c, fnOpen, shorten(name), func(ctx context.Context) (int64, error) { return b.c.calls.openFile(ctx, name) })
+	size, err := do(ctx, b.c, certadm.FnBackupOpenFile, shorten(name), func(ctx context.Context) (int64, error) { return b.c.calls.openFile(ctx, name) })
 	if err != nil {
 		f.end()
 		b.closed(f)
@@ -164,16 +164,16 @@ func (f *file) WriteTo(w io.Writer) (n int64, err error) {
 // readable refuses reads after Close or End, and starts reading ahead.
 func (f *file) readable() error {
 	if f.closed {
-		return outOfSequence(fnRead, f.name, "the file is not open")
+		return outOfSequence(certadm.FnBackupRead, f.name, "the file is not open")
 	}
-	if err := f.b.check(fnRead); err != nil {
+	if err := f.b.check(certadm.FnBackupRead); err != nil {
 		return err
 	}
 	if err := f.ctx.Err(); err != nil {
-		return fail(fnRead, f.name, err)
+		return fail(certadm.FnBackupRead, f.name, err)
 	}
 	if !f.started {
-		leave, err := f.b.c.enter(f.ctx, fnRead)
+		leave, err := f.b.c.enter(f.ctx, certadm.FnBackupRead)
 		if err != nil {
 			return err
 		}
@@ -205,15 +205,15 @@ func (f *file) next() bool {
 		select {
 		case f.cur = <-f.full:
 		case <-f.ctx.Done():
-			f.err = fail(fnRead, f.name, f.ctx.Err())
+			f.err = fail(certadm.FnBackupRead, f.name, f.ctx.Err())
 			return false
 		case <-f.quit: // End or Close of the client, by another goroutine
-			f.err = invalidHandle(fnRead)
+			f.err = invalidHandle(certadm.FnBackupRead)
 			return false
 		}
 		switch {
 		case f.cur.err != nil:
-			f.err = fail(fnRead, f.name, f.cur.err)
+			f.err = fail(certadm.FnBackupRead, f.name, f.cur.err)
 		case f.taken+int64(len(f.cur.data)) > f.size:
 			f.err = f.wrongSize(f.taken + int64(len(f.cur.data)))
 		case len(f.cur.data) > 0:
@@ -240,13 +240,13 @@ func (f *file) atEnd() error {
 
 func (f *file) closeThere(ctx context.Context) error {
 	c := f.b.c
-	return c.simple(ctx, fnClose, f.name, func(ctx context.Context) error { return c.calls.simple(ctx, opBackupCloseFile) })
+	return c.simple(ctx, certadm.FnBackupClose, f.name, func(ctx context.Context) error { return c.calls.simple(ctx, opBackupCloseFile) })
 }
 
 // wrongSize is a file that is not as long as it was announced: what came of it
 // is not a backup, whether it was the transfer or the server.
 func (f *file) wrongSize(sent int64) error {
-	return &certadm.Error{Op: fnRead, Path: f.name, Code: certadm.HrReadVerifyFailure,
+	return &certadm.Error{Op: certadm.FnBackupRead, Path: f.name, Code: certadm.HrReadVerifyFailure,
 		Err: fmt.Errorf("the server announced %d bytes and sent %d", f.size, sent)}
 }
 
@@ -291,12 +291,12 @@ func (f *file) Close() error {
 	f.mu.Lock()
 	if f.closed {
 		f.mu.Unlock()
-		return outOfSequence(fnClose, f.name, "the file is not open")
+		return outOfSequence(certadm.FnBackupClose, f.name, "the file is not open")
 	}
 	f.closed = true
 	whole := f.taken == f.size && len(f.cur.data) == 0 && (f.err == nil || errors.Is(f.err, io.EOF))
 	f.mu.Unlock()
-	if err := f.b.check(fnClose); err != nil {
+	if err := f.b.check(certadm.FnBackupClose); err != nil {
 		return err
 	}
 	ctx := f.ctx

@@ -131,7 +131,7 @@ func backupFailure(err error, dir string) error {
 func rehearseBackup(ctx context.Context, conn *connect.Connection, store *folder.Store, name string, kind backup.TakeType, force bool) (*backupResult, error) {
 	online, err := conn.Service().IsServerOnline(ctx)
 	if err == nil && !online {
-		err = &certadm.Error{Op: "CertSrvIsServerOnline", Code: certadm.ErrorServiceNotActive}
+		err = &certadm.Error{Op: certadm.FnIsServerOnline, Code: certadm.ErrorServiceNotActive}
 	}
 	if err != nil {
 		return nil, err

@@ -35,23 +35,23 @@ func New(getenv func(string) string) *Library {
 
 // The functions, as the log has them.
 const (
-	fnOnline          = "CertSrvIsServerOnlineW"
-	fnControl         = "CertSrvServerControlW"
-	fnPrepare         = "CertSrvBackupPrepareW"
-	fnLocations       = "CertSrvRestoreGetDatabaseLocationsW"
-	fnNames           = "CertSrvBackupGetDatabaseNamesW"
-	fnOpen            = "CertSrvBackupOpenFileW"
-	fnRead            = "CertSrvBackupRead"
-	fnClose           = "CertSrvBackupClose"
-	fnLogs            = "CertSrvBackupGetBackupLogsW"
-	fnTruncate        = "CertSrvBackupTruncateLogs"
-	fnDynamic         = "CertSrvBackupGetDynamicFileListW"
-	fnEnd             = "CertSrvBackupEnd"
-	fnRestorePrepare  = "CertSrvRestorePrepareW"
-	fnRegister        = "CertSrvRestoreRegisterW"
-	fnRegisterFile    = "CertSrvRestoreRegisterThroughFile"
-	fnComplete        = "CertSrvRestoreRegisterComplete"
-	fnRestoreEnd      = "CertSrvRestoreEnd"
+	fnOnline          = certadm.FnIsServerOnline + "W"
+	fnControl         = certadm.FnServerControl + "W"
+	fnPrepare         = certadm.FnBackupPrepare + "W"
+	fnLocations       = certadm.FnRestoreGetDatabaseLocations + "W"
+	fnNames           = certadm.FnBackupGetDatabaseNames + "W"
+	fnOpen            = certadm.FnBackupOpenFile + "W"
+	fnRead            = certadm.FnBackupRead
+	fnClose           = certadm.FnBackupClose
+	fnLogs            = certadm.FnBackupGetBackupLogs + "W"
+	fnTruncate        = certadm.FnBackupTruncateLogs
+	fnDynamic         = certadm.FnBackupGetDynamicFileList + "W"
+	fnEnd             = certadm.FnBackupEnd
+	fnRestorePrepare  = certadm.FnRestorePrepare + "W"
+	fnRegister        = certadm.FnRestoreRegister + "W"
+	fnRegisterFile    = certadm.FnRestoreRegisterThroughFile
+	fnComplete        = certadm.FnRestoreRegisterComplete
+	fnRestoreEnd      = certadm.FnRestoreEnd
 	maxServerNameText = 100 // of a server's name in the log
 )
 

@@ -59,7 +59,7 @@ func (x *library) ask(ctx context.Context, svc certadm.Service, h *adcs.Host) {
 		x.fail(checkService, err, or(hintOf(err), "start Certificate Services: net start certsvc"))
 		return
 	case !online:
-		x.fail(checkService, &certadm.Error{Op: "CertSrvIsServerOnline", Code: certadm.ErrorServiceNotActive, Err: errors.New("the service is suspended")}, "resume Certificate Services")
+		x.fail(checkService, &certadm.Error{Op: certadm.FnIsServerOnline, Code: certadm.ErrorServiceNotActive, Err: errors.New("the service is suspended")}, "resume Certificate Services")
 		return
 	}
 	x.good(checkService, "Certificate Services are running")
