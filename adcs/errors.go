@@ -3,6 +3,8 @@ package adcs
 import (
 	"errors"
 	"fmt"
+
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // Errors of this package, to be compared with errors.Is.
@@ -27,20 +29,7 @@ var (
 	ErrState = errors.New("not a state file of this authority")
 )
 
-// hintError adds to an error what the user can do.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-func (e *hintError) Hint() string  { return e.hint }
-
-func hinted(hint string, err error) error { return &hintError{err, hint} }
-
 // stateError is for a file of the state directory that is not believed.
 func stateError(name, format string, args ...any) error {
-	return hinted("find out who wrote it, then move the file away; nothing is done by what it says",
-		fmt.Errorf("%s: %w: %s", name, ErrState, fmt.Sprintf(format, args...)))
+	return hint.With(fmt.Errorf("%s: %w: %s", name, ErrState, fmt.Sprintf(format, args...)), "find out who wrote it, then move the file away; nothing is done by what it says")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/certkeep/certkeep/adcs/regfile"
 	"github.com/certkeep/certkeep/internal/durable"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // serviceName is Certificate Services' name in the service control manager.
@@ -107,7 +108,7 @@ const noAuthorityHint = "install the role (Install-WindowsFeature ADCS-Cert-Auth
 func (h *Host) active() (string, error) {
 	v, err := h.sys.value(configurationKey, "Active")
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", hinted(noAuthorityHint, fmt.Errorf(`%w: HKLM\%s has no value Active`, ErrNoAuthority, configurationKey))
+		return "", hint.With(fmt.Errorf(`%w: HKLM\%s has no value Active`, ErrNoAuthority, configurationKey), noAuthorityHint)
 	}
 	if err != nil {
 		return "", fmt.Errorf(`HKLM\%s, Active: %w`, configurationKey, err)
@@ -121,7 +122,7 @@ func (h *Host) active() (string, error) {
 	}
 	if _, err := h.sys.values(configurationKey + `\` + name); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", hinted(noAuthorityHint, fmt.Errorf(`%w: HKLM\%s has no key for the active one, %s`, ErrNoAuthority, configurationKey, name))
+			return "", hint.With(fmt.Errorf(`%w: HKLM\%s has no key for the active one, %s`, ErrNoAuthority, configurationKey, name), noAuthorityHint)
 		}
 		return "", fmt.Errorf(`HKLM\%s\%s: %w`, configurationKey, name, err)
 	}

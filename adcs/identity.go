@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // Identity names the authority. Its certificate is empty if it is not found: a
@@ -64,8 +65,9 @@ func (h *Host) Certificate() ([]byte, error) {
 }
 
 func missingCertificate(what string) error {
-	return hinted("restore the authority's key and certificate first (certutil -restoreKey, or import the PKCS#12 file and run certutil -repairstore my); "+
-		"its database is of no use without them", fmt.Errorf("%w: %s", ErrNoCertificate, what))
+	return hint.With(fmt.Errorf("%w: %s", ErrNoCertificate, what),
+		"restore the authority's key and certificate first (certutil -restoreKey, or import the PKCS#12 file and run certutil -repairstore my); "+
+			"its database is of no use without them")
 }
 
 // maxCertificates bounds CACertHash; the authority gets one with each renewal.

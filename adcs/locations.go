@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // Engines, as in [certadm.Identity].
@@ -94,8 +95,8 @@ func (h *Host) LocationsLike(_ context.Context, saved certadm.RestoreMap) (certa
 	} {
 		path, mapped := h.mapped(want.saved)
 		if rest, same := cutPrefix(path, string(want.place)); mapped && (!same || rest != "") {
-			return nil, hinted(fmt.Sprintf(`certutil -setreg %s "%s" says so to the service; then restore`, want.value, path),
-				fmt.Errorf("%s is to be %s now, and the registry has %s", want.saved, path, want.place))
+			return nil, hint.With(fmt.Errorf("%s is to be %s now, and the registry has %s", want.saved, path, want.place),
+				fmt.Sprintf(`certutil -setreg %s "%s" says so to the service; then restore`, want.value, path))
 		}
 	}
 	spell := func(p localPath, saved string) string {

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // onlyUs lets SYSTEM and the administrators do everything, nobody else anything,
@@ -84,16 +86,16 @@ func checkPrivate(dir string) error {
 	if err != nil {
 		return &os.PathError{Op: "owner", Path: dir, Err: err}
 	}
-	const hint = "take the directory over and give it to the administrators alone, or delete it if nothing of yours is in it"
+	const mend = "take the directory over and give it to the administrators alone, or delete it if nothing of yours is in it"
 	if owner == nil || !isTrusted(owner) {
-		return hinted(hint, fmt.Errorf("%s belongs to %v, and not to the administrators", dir, owner))
+		return hint.With(fmt.Errorf("%s belongs to %v, and not to the administrators", dir, owner), mend)
 	}
 	dacl, _, err := sd.DACL()
 	if err != nil {
 		return &os.PathError{Op: "DACL", Path: dir, Err: err}
 	}
 	if dacl == nil {
-		return hinted(hint, fmt.Errorf("%s is for everybody to write", dir))
+		return hint.With(fmt.Errorf("%s is for everybody to write", dir), mend)
 	}
 	for i := range uint32(dacl.AceCount) {
 		var ace *windows.ACCESS_ALLOWED_ACE
@@ -105,13 +107,13 @@ func checkPrivate(dir string) error {
 			continue
 		case windows.ACCESS_ALLOWED_ACE_TYPE, accessAllowedCallback: // they begin alike
 		default:
-			return hinted(hint, fmt.Errorf("%s has an access rule of type %d", dir, ace.Header.AceType))
+			return hint.With(fmt.Errorf("%s has an access rule of type %d", dir, ace.Header.AceType), mend)
 		}
 		if ace.Mask&writing == 0 {
 			continue
 		}
 		if sid := (*windows.SID)(unsafe.Pointer(&ace.SidStart)); !isTrusted(sid) {
-			return hinted(hint, fmt.Errorf("%s may be written to by %v", dir, sid))
+			return hint.With(fmt.Errorf("%s may be written to by %v", dir, sid), mend)
 		}
 	}
 	return nil

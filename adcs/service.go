@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // Between two looks at a service that is on its way: a tenth of its own wait hint
@@ -109,7 +110,7 @@ func (h *Host) stopDependents(ctx context.Context, name string, depth int) error
 func (h *Host) query(name string) (serviceStatus, error) {
 	st, err := h.sys.query(name)
 	if win32(err) == errorServiceDoesNotExist && name == serviceName {
-		return st, hinted(noAuthorityHint, fmt.Errorf("%w: service %s: %w", ErrNoAuthority, name, err))
+		return st, hint.With(fmt.Errorf("%w: service %s: %w", ErrNoAuthority, name, err), noAuthorityHint)
 	}
 	if err != nil {
 		return st, serviceError("QueryServiceStatus", name, err)

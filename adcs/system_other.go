@@ -2,10 +2,14 @@
 
 package adcs
 
-import "runtime"
+import (
+	"runtime"
+
+	"github.com/certkeep/certkeep/internal/hint"
+)
 
 func newSystem() (system, error) {
-	return nil, hinted("run this on the authority's own machine, or go through the network: adcs://HOST", &osError{})
+	return nil, hint.With(&osError{}, "run this on the authority's own machine, or go through the network: adcs://HOST")
 }
 
 // osError is [ErrNotWindows] with the name of what it is instead.

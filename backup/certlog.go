@@ -16,6 +16,7 @@ import (
 	"github.com/certkeep/certkeep/cadb/schema"
 	"github.com/certkeep/certkeep/ese"
 	"github.com/certkeep/certkeep/ese/esecheck"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // CertLog is the directory in which AD CS keeps its database (CertLog, by default in
@@ -52,7 +53,8 @@ func FindCertLog(dir, logDir string) (*CertLog, error) {
 	case 1:
 		c.Database = filepath.Join(dir, databases[0])
 	default:
-		return nil, &hintError{err: fmt.Errorf("%s: %w: databases %s", dir, backupset.ErrAmbiguous, strings.Join(databases, ", ")), hint: "an authority has one database: move the others elsewhere"}
+		return nil, hint.With(fmt.Errorf("%s: %w: databases %s", dir, backupset.ErrAmbiguous, strings.Join(databases, ", ")),
+			"an authority has one database: move the others elsewhere")
 	}
 	if logDir == "" {
 		logDir = dir

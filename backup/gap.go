@@ -13,6 +13,7 @@ import (
 
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // Gap is what is known of an authority and is not in its restored database. A
@@ -212,8 +213,8 @@ func (g *gapFinder) crl(f CRLFile) error {
 			g.source(src)
 			return nil
 		}
-		return &hintError{err: fmt.Errorf("%s: %w: %v", f.Name, ErrForeignCRL, err),
-			hint: "give the newest CRL that this authority published; one of another authority, or a forged one, would hide revocations"}
+		return hint.With(fmt.Errorf("%s: %w: %v", f.Name, ErrForeignCRL, err),
+			"give the newest CRL that this authority published; one of another authority, or a forged one, would hide revocations")
 	}
 	src.Number, src.ThisUpdate = crl.Number.Int64(), &crl.ThisUpdate
 	if src.Number <= g.report.NewestCRL {

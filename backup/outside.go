@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/certkeep/certkeep/cadb"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // outside adds the logs that were saved from the dead authority's machine: the
@@ -95,8 +96,8 @@ func (z *materializer) moreLogs(ctx context.Context) error {
 func (z *materializer) salvage(ctx context.Context) error {
 	m := z.m
 	if !m.Engine.Replays() {
-		return &hintError{err: fmt.Errorf("%s: %w", z.o.OpenLog, cadb.ErrUnsupported),
-			hint: "leave it in the log directory of AD CS, which replays it after those of the sets as it starts"}
+		return hint.With(fmt.Errorf("%s: %w", z.o.OpenLog, cadb.ErrUnsupported),
+			"leave it in the log directory of AD CS, which replays it after those of the sets as it starts")
 	}
 	last := m.Logs[len(m.Logs)-1]
 	tmp := filepath.Join(m.Dir, "salvaged.log")
@@ -110,11 +111,9 @@ func (z *materializer) salvage(ctx context.Context) error {
 			return err
 		}
 		code, _ := cadb.LogFindingCode(err)
-		return &hintError{
-			err: damage(code, z.o.OpenLog, "", "it cannot be used after generation %s, the last one there is: %v", generation(last.Generation), err),
-			hint: "if the authority closed logs after the last set, give those as well; " +
-				"without the open log the restore ends at the last set",
-		}
+		return hint.With(damage(code, z.o.OpenLog, "", "it cannot be used after generation %s, the last one there is: %v", generation(last.Generation), err),
+			"if the authority closed logs after the last set, give those as well; "+
+				"without the open log the restore ends at the last set")
 	}
 	dst := filepath.Join(m.Dir, "log", m.Engine.LogName(s.Generation))
 	if err := os.Rename(tmp, dst); err != nil {
@@ -142,13 +141,3 @@ func (z *materializer) salvage(ctx context.Context) error {
 	}
 	return nil
 }
-
-// hintError adds a hint to an error.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-func (e *hintError) Hint() string  { return e.hint }

@@ -13,6 +13,7 @@ import (
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // RestoreOptions are the options of [Restore].
@@ -210,8 +211,8 @@ func (j *restoreJob) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if j.ca, err = x509.ParseCertificate(j.id.Certificate); err != nil {
-		return &hintError{err: fmt.Errorf("the target's CA certificate: %w", err),
-			hint: "restore the authority's key and certificate first; a database is of no use without them"}
+		return hint.With(fmt.Errorf("the target's CA certificate: %w", err),
+			"restore the authority's key and certificate first; a database is of no use without them")
 	}
 	if j.cas, err = casOf(ctx, j.o.Target, j.ca); err != nil {
 		return err
@@ -235,8 +236,8 @@ func (j *restoreJob) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if engine, err := cadb.EngineNamed(chain.Full().Manifest.Engine); err == nil && !engine.Replays() && j.control == nil {
-		return &hintError{err: fmt.Errorf("set %s: %w", setLabel(chain.Full()), cadb.ErrUnsupported),
-			hint: "restore it on the machine of AD CS with --service, or make a folder for certutil -restoreDB with --to"}
+		return hint.With(fmt.Errorf("set %s: %w", setLabel(chain.Full()), cadb.ErrUnsupported),
+			"restore it on the machine of AD CS with --service, or make a folder for certutil -restoreDB with --to")
 	}
 	j.rec, err = RecoverOptions{Source: j.o.Source, Until: j.o.Until, MoreLogs: j.o.MoreLogs, OpenLog: j.o.OpenLog,
 		Scratch: j.o.Scratch, Progress: j.o.Progress, quick: true}.recover(ctx, chain)
@@ -307,8 +308,8 @@ func (j *restoreJob) sameAuthority(m *backupset.Manifest) error {
 }
 
 func otherAuthority(setName, setSum, name, sum string) error {
-	return &hintError{err: fmt.Errorf("%w: it was taken of %s (CA certificate SHA-256 %.16s…), and the target is %s (%.16s…)", ErrOtherAuthority, setName, setSum, name, sum),
-		hint: "restore into the authority that the set was taken of, with its key and certificate; a key alone, or a certificate of the same name, is not enough"}
+	return hint.With(fmt.Errorf("%w: it was taken of %s (CA certificate SHA-256 %.16s…), and the target is %s (%.16s…)", ErrOtherAuthority, setName, setSum, name, sum),
+		"restore into the authority that the set was taken of, with its key and certificate; a key alone, or a certificate of the same name, is not enough")
 }
 
 // verify is step 0: the recovered database must be sound and the target's.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // verifyUnreplayed is step 0 for a database that only the service itself recovers: every
@@ -80,8 +81,8 @@ func (j *restoreJob) knownAuthority(ctx context.Context) (bool, error) {
 		name = strings.TrimSuffix(j.rec.DatabaseFile.Name, filepath.Ext(j.rec.DatabaseFile.Name))
 	}
 	if !strings.EqualFold(name, j.id.SanitizedName) && !strings.EqualFold(name, certadm.SanitizeName(j.id.Name)) {
-		return false, &hintError{err: fmt.Errorf("%w: it was taken of %s, and the target is %s", ErrOtherAuthority, name, j.id.Name),
-			hint: "restore into the authority that the set was taken of"}
+		return false, hint.With(fmt.Errorf("%w: it was taken of %s, and the target is %s", ErrOtherAuthority, name, j.id.Name),
+			"restore into the authority that the set was taken of")
 	}
 	return false, nil
 }

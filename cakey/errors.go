@@ -3,6 +3,8 @@ package cakey
 import (
 	"errors"
 	"fmt"
+
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // Errors of Export. What wraps them says more, and has a hint.
@@ -23,20 +25,8 @@ var (
 	ErrInSet = errors.New("a CA key is not written into a set's folder")
 )
 
-// Error is an error with something that the user can do about it.
-type Error struct {
-	Err  error
-	hint string
-}
-
-func (e *Error) Error() string { return e.Err.Error() }
-func (e *Error) Unwrap() error { return e.Err }
-
-// Hint says what to do.
-func (e *Error) Hint() string { return e.hint }
-
-func hint(err error, format string, args ...any) error {
-	return &Error{Err: err, hint: fmt.Sprintf(format, args...)}
+func hinted(err error, format string, args ...any) error {
+	return hint.With(err, fmt.Sprintf(format, args...))
 }
 
 // callError is the failure of a Windows function.

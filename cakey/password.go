@@ -34,7 +34,7 @@ func CheckPassword(password []byte) error {
 	}
 	switch {
 	case n < MinPassword:
-		return hint(fmt.Errorf("%w: it has %d characters, and a PFX needs %d", ErrPassword, n, MinPassword),
+		return hinted(fmt.Errorf("%w: it has %d characters, and a PFX needs %d", ErrPassword, n, MinPassword),
 			"whoever gets hold of the file can try passwords at leisure; let a program make one, and keep it apart from the file")
 	case same:
 		return fmt.Errorf("%w: it is one character, repeated", ErrPassword)

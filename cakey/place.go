@@ -49,7 +49,7 @@ func checkPlace(file string) (string, error) {
 		return "", err
 	}
 	if set := setAround(dir); set != "" {
-		return "", hint(fmt.Errorf("%s: %w: %s is one", file, ErrInSet, set),
+		return "", hinted(fmt.Errorf("%s: %w: %s is one", file, ErrInSet, set),
 			"sets are copied to where a CA's key must not be; choose a place of its own, best on a medium that goes into a safe")
 	}
 	return filepath.Join(dir, filepath.Base(file)), nil
@@ -57,7 +57,7 @@ func checkPlace(file string) (string, error) {
 
 func placeError(file string, err error) error {
 	if errors.Is(err, fs.ErrExist) {
-		return hint(fmt.Errorf("%s: %w, and is not replaced", file, fs.ErrExist), "choose another name; it might be the only copy of another key")
+		return hinted(fmt.Errorf("%s: %w, and is not replaced", file, fs.ErrExist), "choose another name; it might be the only copy of another key")
 	}
 	return err
 }

@@ -79,7 +79,7 @@ func (s *storeSource) PFX(ctx context.Context, password []byte) (_ *PFX, err err
 	defer func() { err = errors.Join(err, st.close()) }()
 	cert, err := st.find(s.hash)
 	if errors.Is(err, errMissing) {
-		return nil, hint(fmt.Errorf("%X: %w", s.hash, ErrNoCertificate),
+		return nil, hinted(fmt.Errorf("%X: %w", s.hash, ErrNoCertificate),
 			"run this on the CA's own machine; certutil -store My shows what is there, certutil -getreg CA\\CACertHash what the CA uses")
 	}
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *storeSource) PFX(ctx context.Context, password []byte) (_ *PFX, err err
 func exportStored(ctx context.Context, cert storeCert, password []byte) ([]byte, error) {
 	info, err := cert.keyInfo()
 	if errors.Is(err, errMissing) {
-		return nil, hint(ErrNoKey, "certutil -repairstore My HASH ties a certificate to its key again, if the key is there")
+		return nil, hinted(ErrNoKey, "certutil -repairstore My HASH ties a certificate to its key again, if the key is there")
 	}
 	if err != nil {
 		return nil, refused(err, info)
@@ -147,14 +147,14 @@ func refused(err error, info keyInfo) error {
 	case codeBadKeyState, codePerm, codeNotSupported, codeNNotSupported, codeBadType:
 		return notExportable(info, err)
 	case codeNotFound, codeNoKey, codeNoKeyProperty:
-		return hint(fmt.Errorf("%w: %w", ErrNoKey, err), "certutil -repairstore My HASH ties a certificate to its key again, if the key is there")
+		return hinted(fmt.Errorf("%w: %w", ErrNoKey, err), "certutil -repairstore My HASH ties a certificate to its key again, if the key is there")
 	case codeBadKeyset, codeKeysetNotDef:
-		return hint(fmt.Errorf("the key container %q of %q cannot be opened: %w", info.container, info.provider, err),
+		return hinted(fmt.Errorf("the key container %q of %q cannot be opened: %w", info.container, info.provider, err),
 			"either it is gone, or this account may not read it: run this as an administrator, elevated")
 	case codeBadPublicKey:
-		return hint(fmt.Errorf("the key that the store names is not the certificate's: %w", err), "certutil -repairstore My HASH looks for the right one")
+		return hinted(fmt.Errorf("the key that the store names is not the certificate's: %w", err), "certutil -repairstore My HASH looks for the right one")
 	case codeSilentContext:
-		return hint(fmt.Errorf("the key asks its user for something (strong protection): %w", err),
+		return hinted(fmt.Errorf("the key asks its user for something (strong protection): %w", err),
 			"export it in the Certification Authority snap-in, where the question can be answered")
 	}
 	return denied(err)
@@ -163,7 +163,7 @@ func refused(err error, info keyInfo) error {
 func denied(err error) error {
 	switch codeOf(err) {
 	case codeAccessDenied, codeEAccessDenied:
-		return hint(err, "run this as an administrator, elevated, or as SYSTEM")
+		return hinted(err, "run this as an administrator, elevated, or as SYSTEM")
 	}
 	return err
 }
@@ -173,7 +173,7 @@ func inHSM(info keyInfo) error {
 	if what := hardwareProviders[strings.ToLower(info.provider)]; what != "" {
 		where += ", which is " + what
 	}
-	return hint(fmt.Errorf("%w: %s", ErrInHSM, where),
+	return hinted(fmt.Errorf("%w: %s", ErrInHSM, where),
 		"a key in hardware is backed up with its vendor's own means (a second device, a quorum of cards); see to it that this was done, and where")
 }
 
@@ -182,6 +182,6 @@ func notExportable(info keyInfo, cause error) error {
 	if cause != nil {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
-	return hint(err, "nothing takes it out of there; use the PFX that was made when the CA was installed or renewed, and if there is none, "+
+	return hinted(err, "nothing takes it out of there; use the PFX that was made when the CA was installed or renewed, and if there is none, "+
 		"renew the CA with a new key that is exportable, and export that")
 }

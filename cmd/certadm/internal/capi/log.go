@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // failureLog writes what an HRESULT cannot say to a file: a line for each call
@@ -30,7 +31,7 @@ func (l *failureLog) write(name, fn, about string, err error, code certadm.HRESU
 		line += fmt.Sprintf(" %q", shorten(about))
 	}
 	line += fmt.Sprintf(": %v: %s", code, text(err))
-	if hint := hintOf(err); hint != "" {
+	if hint := hint.Of(err); hint != "" {
 		line += "; hint: " + hint
 	}
 	line = oneLine(line)
@@ -59,19 +60,6 @@ func text(err error) string {
 		return s
 	}
 	return err.Error()
-}
-
-// hintOf is what the user can do about it, if anything.
-func hintOf(err error) string {
-	var e *certadm.Error
-	if errors.As(err, &e) && e.Hint != "" {
-		return e.Hint
-	}
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return h.Hint()
-	}
-	return ""
 }
 
 // oneLine keeps an entry to its line, whatever a server put into an error.

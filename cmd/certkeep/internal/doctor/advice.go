@@ -9,6 +9,7 @@ import (
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // The causes that E_ACCESSDENIED and its likes have, by where it came. Commands
@@ -35,7 +36,7 @@ func (r *remote) local() bool {
 
 // diagnose says what a failed stage may come from.
 func (r *remote) diagnose(s connect.Stage, err error) (mend string, cs []Candidate) {
-	mend = hintOf(err)
+	mend = hint.Of(err)
 	if code := certadm.CodeOf(err); code == certadm.RPCServerTooBusy || code == certadm.ErrorCancelled {
 		return mend, nil // which says nothing of the account
 	}
@@ -160,7 +161,7 @@ func (r *remote) separation() Candidate {
 // deniedRead: the object exists, and its first call is refused.
 func (r *remote) deniedRead(err error) (string, []Candidate) {
 	if !denied(err) {
-		return hintOf(err), nil
+		return hint.Of(err), nil
 	}
 	if r.engine == "sqlite" {
 		return "", r.ownAccounts()

@@ -9,10 +9,7 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"github.com/certkeep/certkeep/certadm"
 )
 
 // State is what a check found.
@@ -168,19 +165,6 @@ func (x *examination) finish(why string) *Report {
 		x.unknown(x.todo[0], why, "")
 	}
 	return &x.rep
-}
-
-// hintOf is the advice that an error brings along.
-func hintOf(err error) string {
-	var e *certadm.Error
-	if errors.As(err, &e) && e.Hint != "" {
-		return e.Hint
-	}
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return h.Hint()
-	}
-	return ""
 }
 
 // ended reports whether the caller has lost interest.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // inspect asks what a connection can be asked.
@@ -37,7 +38,7 @@ func (r *remote) broken(ctx context.Context, name string, err error) bool {
 	if ended(ctx) {
 		r.unknown(name, err.Error(), "")
 	} else {
-		r.fail(name, err, hintOf(err))
+		r.fail(name, err, hint.Of(err))
 	}
 	return true
 }
@@ -124,7 +125,7 @@ func (r *remote) checkBackup(ctx context.Context, s Session) {
 	case certadm.CodeOf(err) == certadm.EUnexpected, certadm.CodeOf(err) == certadm.HrInvalidHandle:
 		r.unknown(checkBackup, "the server tells within a session only", "certkeep backup "+r.o.Fix+" --type full --keep-log --folder DIR")
 	default:
-		r.fail(checkBackup, err, hintOf(err))
+		r.fail(checkBackup, err, hint.Of(err))
 	}
 }
 

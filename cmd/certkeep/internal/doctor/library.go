@@ -11,6 +11,7 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certdll"
 	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // LibraryOptions are the options of Library.
@@ -36,13 +37,13 @@ func Library(ctx context.Context, o LibraryOptions) (*Report, error) {
 	x := &library{o: o, examination: newExamination(o.Server, o.Observe, checkLibrary, checkService, checkPrivilege, checkAuthority, checkCertificate, checkKey)}
 	conn, err := o.Open(ctx)
 	if err != nil {
-		x.fail(checkLibrary, err, hintOf(err))
+		x.fail(checkLibrary, err, hint.Of(err))
 		return x.finish("Certadm.dll cannot be used"), ctx.Err()
 	}
 	x.good(checkLibrary, "Certadm.dll is there, with the functions of a backup")
 	x.ask(ctx, conn.Service(), conn.Host())
 	if err := conn.Close(); err != nil && x.rep.OK {
-		x.fail("close", err, hintOf(err))
+		x.fail("close", err, hint.Of(err))
 	}
 	return x.finish("not reached"), ctx.Err()
 }
@@ -56,7 +57,7 @@ func (x *library) ask(ctx context.Context, svc certadm.Service, h *adcs.Host) {
 	online, err := svc.IsServerOnline(ctx)
 	switch {
 	case err != nil:
-		x.fail(checkService, err, or(hintOf(err), "start Certificate Services: net start certsvc"))
+		x.fail(checkService, err, or(hint.Of(err), "start Certificate Services: net start certsvc"))
 		return
 	case !online:
 		x.fail(checkService, &certadm.Error{Op: certadm.FnIsServerOnline, Code: certadm.ErrorServiceNotActive, Err: errors.New("the service is suspended")}, "resume Certificate Services")
@@ -75,7 +76,7 @@ func (x *library) ask(ctx context.Context, svc certadm.Service, h *adcs.Host) {
 		err = undo()
 	}
 	if err != nil {
-		x.fail(checkPrivilege, err, hintOf(err))
+		x.fail(checkPrivilege, err, hint.Of(err))
 		return
 	}
 	x.good(checkPrivilege, certdll.SeBackupPrivilege+" can be enabled")
@@ -97,7 +98,7 @@ func (x *library) host(h *adcs.Host) {
 	}
 	switch {
 	case err != nil:
-		x.warn(checkCertificate, err.Error(), or(hintOf(err), "a set without it can be restored by name only"))
+		x.warn(checkCertificate, err.Error(), or(hint.Of(err), "a set without it can be restored by name only"))
 	case time.Until(cert.NotAfter) < soon:
 		x.warn(checkCertificate, "it ends on "+cert.NotAfter.UTC().Format(time.DateOnly), "renew the CA certificate")
 	default:

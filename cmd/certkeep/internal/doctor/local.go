@@ -12,6 +12,7 @@ import (
 	"github.com/certkeep/certkeep/certsrv/account"
 	"github.com/certkeep/certkeep/certsrv/authority"
 	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // LocalOptions are the options of Local.
@@ -42,7 +43,7 @@ func Local(ctx context.Context, o LocalOptions) (*Report, error) {
 	}
 	x.ask(ctx, conn)
 	if err := conn.Close(); err != nil && x.rep.OK {
-		x.fail("stop", err, hintOf(err))
+		x.fail("stop", err, hint.Of(err))
 	}
 	return x.finish("not reached"), ctx.Err()
 }
@@ -60,7 +61,7 @@ func (x *local) files() bool {
 		x.server, err = certsrv.New(x.o.Dir, certsrv.Options{})
 	}
 	if err != nil {
-		mend := hintOf(err)
+		mend := hint.Of(err)
 		if errors.Is(err, certsrv.ErrNoAuthority) {
 			mend = or(mend, "certkeep ca init DIR --name NAME makes one")
 		}
@@ -79,7 +80,7 @@ func (x *local) files() bool {
 	case err == nil && len(accounts) == 0:
 		x.warn(checkAccounts, "there is no account: only this machine's user can do anything", "certkeep ca user add "+x.o.Dir+" NAME --role ROLE")
 	case err != nil:
-		x.fail(checkAccounts, err, hintOf(err))
+		x.fail(checkAccounts, err, hint.Of(err))
 	default:
 		x.good(checkAccounts, "accounts.json is readable by its owner alone")
 	}
@@ -89,7 +90,7 @@ func (x *local) files() bool {
 	case errors.Is(err, authority.ErrPassphraseNeeded):
 		x.good(checkKey, "encrypted; keep a copy elsewhere: it is in no backup")
 	case err != nil:
-		x.fail(checkKey, err, hintOf(err))
+		x.fail(checkKey, err, hint.Of(err))
 	default:
 		x.good(checkKey, "not encrypted, and readable by its owner alone; keep a copy elsewhere: it is in no backup")
 	}
@@ -112,10 +113,10 @@ func (x *local) open(ctx context.Context) (*connect.Connection, error) {
 	var served *certsrv.ServedError
 	switch {
 	case errors.As(err, &served):
-		x.fail(checkServed, err, hintOf(err))
+		x.fail(checkServed, err, hint.Of(err))
 	case err != nil:
 		x.good(checkServed, "by nobody")
-		x.fail(checkStart, err, hintOf(err))
+		x.fail(checkStart, err, hint.Of(err))
 	case conn.ServedAt() != "":
 		x.good(checkServed, "at "+conn.ServedAt()+", and reached through that")
 		x.good(checkStart, "it runs")
@@ -133,14 +134,14 @@ func (x *local) ask(ctx context.Context, conn *connect.Connection) {
 		if err == nil {
 			err = errors.New("the service is suspended")
 		}
-		x.fail(checkBackup, err, hintOf(err))
+		x.fail(checkBackup, err, hint.Of(err))
 		return
 	}
 	if in, ok := svc.(certadm.Inspector); ok {
 		x.crl(ctx, in)
 	}
 	if _, err := certadm.Locations(ctx, svc); err != nil {
-		x.fail(checkBackup, err, hintOf(err))
+		x.fail(checkBackup, err, hint.Of(err))
 	} else {
 		x.good(checkBackup, "backup calls are allowed from this machine")
 	}
@@ -150,7 +151,7 @@ func (x *local) ask(ctx context.Context, conn *connect.Connection) {
 func (x *local) crl(ctx context.Context, in certadm.Inspector) {
 	der, err := in.CRL(ctx)
 	if err != nil {
-		x.fail(checkCRL, err, hintOf(err))
+		x.fail(checkCRL, err, hint.Of(err))
 		return
 	}
 	const mend = "certkeep ca crl DIR publishes one"
@@ -175,7 +176,7 @@ func (x *local) lastBackup(ctx context.Context, conn *connect.Connection) {
 	st, err := conn.Server().Status(ctx)
 	switch {
 	case err != nil:
-		x.fail(checkLastBackup, err, hintOf(err))
+		x.fail(checkLastBackup, err, hint.Of(err))
 	case st.LastFull == nil:
 		x.warn(checkLastBackup, "there has been none", "certkeep backup "+x.o.Server+" --folder DIR")
 	default:

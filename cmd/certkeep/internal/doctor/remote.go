@@ -13,6 +13,7 @@ import (
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/internal/hint"
 )
 
 // Session is a connection that was made.
@@ -193,7 +194,7 @@ func (r *remote) dial(ctx context.Context) (Session, bool) {
 		failed = r.stoppedAt(seen, err)
 	}
 	if failed == "" {
-		r.fail(checkRoles, err, hintOf(err)) // it is there, and cannot be asked
+		r.fail(checkRoles, err, hint.Of(err)) // it is there, and cannot be asked
 	} else {
 		r.failStage(failed, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/connect"
 	"github.com/certkeep/certkeep/internal/gss"
+	"github.com/certkeep/certkeep/internal/hint"
 	"github.com/certkeep/certkeep/internal/kerberos"
 )
 
@@ -239,7 +240,7 @@ func TestKerberosSaysWhy(t *testing.T) {
 	}
 	o := network(nil)
 	o.Kerberos = true
-	o.Dial = stops(connect.StageAuthenticate, &certadm.Error{Op: "connect", Code: certadm.ErrorLogonFailure, Err: err, Hint: hintOf(err)}, nil)
+	o.Dial = stops(connect.StageAuthenticate, &certadm.Error{Op: "connect", Code: certadm.ErrorLogonFailure, Err: err, Hint: hint.Of(err)}, nil)
 	rep := examine(t, o)
 	if c := check(t, rep, checkAuthentication); c.Candidates != nil || !strings.Contains(c.Mend, "kinit") {
 		t.Errorf("%+v", c)
