@@ -152,6 +152,35 @@ func TestEndAfterGivingUp(t *testing.T) {
 	wantCode(t, b.End(t.Context()), certadm.HrInvalidHandle)
 }
 
+// It fails in the same way when the session has ended meanwhile.
+func TestEndAfterGivingUpAndEnding(t *testing.T) {
+	for range 20 { // a select that is free to choose would choose right now and then
+		_, d := authority(t)
+		c := d.client(t)
+		b := prepare(t, c)
+		ctx, cancel := context.WithCancel(t.Context())
+		d.before = func(name string) {
+			if name == expLogs {
+				cancel()
+			}
+		}
+		b.Logs(ctx)
+		if ctx.Err() == nil {
+			t.Fatal("nothing was canceled")
+		}
+		s := b.session
+		select {
+		case <-s.gone:
+			<-s.ended
+			wantCode(t, b.End(t.Context()), certadm.ErrorCancelled)
+		default: // the call was faster
+			if err := b.End(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // A BackupPrepare or an End that is canceled goes on, and leaves nothing behind.
 func TestCanceledPrepareAndEnd(t *testing.T) {
 	for _, export := range []string{expPrepare, expEnd} {

@@ -133,8 +133,11 @@ func (s *session) end(ctx context.Context, op string, fn func() error) error {
 	}
 	if err := s.enter(ctx, op); err != nil {
 		select {
-		case <-s.gone:
+		case <-s.gone: // first: a session that was given up ends, too
 			return s.awaitEnd(ctx, op)
+		default:
+		}
+		select {
 		case <-s.ended:
 		default: // another call goes on: End may be tried again
 			s.asked.Store(false)
