@@ -11,6 +11,7 @@ import (
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/ese/esetest"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 func flipBits(bits ...int64) func([]byte) []byte {
@@ -104,7 +105,7 @@ func TestVerifyESEDamage(t *testing.T) {
 func TestFlipESE(t *testing.T) {
 	dir, f, _ := certutilSet(t, nil)
 	step := int64(9973)
-	if os.Getenv("CERTKEEP_TEST_HEAVY") != "" {
+	if need.Heavy() {
 		step = 997
 	}
 	for _, path := range []string{f.Database, f.Logs[0], f.Logs[2]} {

@@ -13,6 +13,7 @@ import (
 	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // smallSet is one full set with two logs, as small as they get.
@@ -47,7 +48,7 @@ func seeded(tb testing.TB) *rand.Rand {
 func eachFlip(t *testing.T, dir string, some, many int, try func(file string, at int)) {
 	t.Helper()
 	rng := seeded(t)
-	if os.Getenv("CERTKEEP_TEST_HEAVY") == "1" {
+	if need.Heavy() {
 		some = many
 	}
 	n := 0

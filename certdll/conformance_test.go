@@ -10,12 +10,11 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certadm/certadmtest"
 	"github.com/certkeep/certkeep/certsrv/certsrvtest"
+	"github.com/certkeep/certkeep/internal/need"
 	"github.com/certkeep/certkeep/internal/winetest"
 )
 
 func TestMain(m *testing.M) { os.Exit(winetest.Main(m)) }
-
-func heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") != "" }
 
 // fakeEnv is an authority whose clients come through a library in Go.
 type fakeEnv struct {
@@ -60,7 +59,7 @@ func TestConformanceFake(t *testing.T) {
 		36: "its part about the wire", 38: "its part about the wire",
 		55: "tokens exist on Windows only; TestWine does it",
 	}
-	if !heavy() {
+	if !need.Heavy() {
 		skip[35] = "moving 4 GiB is for CERTKEEP_TEST_HEAVY"
 	}
 	certadmtest.Run(t, func(t *testing.T) certadmtest.Env {
@@ -69,7 +68,7 @@ func TestConformanceFake(t *testing.T) {
 }
 
 func (e *fakeEnv) GrowFile(ctx context.Context, atLeast int64) (unc string, size int64, tail []byte, err error) {
-	if !heavy() {
+	if !need.Heavy() {
 		return "", 0, nil, errors.ErrUnsupported
 	}
 	return e.Env.GrowFile(ctx, atLeast)

@@ -2,12 +2,10 @@ package certdll
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/certkeep/certkeep/internal/need"
 	"github.com/certkeep/certkeep/internal/winetest"
 )
 
@@ -20,11 +18,10 @@ const (
 // TestWine runs this package's tests on Windows, as far as Wine goes, with the
 // library of cmd/certadm: two Go programs in one process.
 func TestWine(t *testing.T) {
-	if !heavy() && os.Getenv("CERTKEEP_TEST_PEERS") != "1" {
-		t.Skip("building a library and a test for Windows takes a minute: for CERTKEEP_TEST_PEERS=1 and CERTKEEP_TEST_HEAVY")
-	}
+	winetest.Seldom(t)
 	p := winetest.New(t)
-	library := buildLibrary(t)
+	library := filepath.Join(t.TempDir(), "library.dll")
+	winetest.Library(t, library)
 	other := filepath.Join(t.TempDir(), "norestore.dll")
 	winetest.CC(t, other, "-shared", "-Wno-attributes", // the header has dllimport
 		filepath.Join("testdata", "norestore.c"))
@@ -54,17 +51,4 @@ func TestWine(t *testing.T) {
 			}
 		})
 	}
-}
-
-// buildLibrary builds cmd/certadm for Windows.
-func buildLibrary(t *testing.T) string {
-	t.Helper()
-	need.Program(t, winetest.Compiler)
-	dll := filepath.Join(t.TempDir(), "library.dll")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildmode=c-shared", "-o", dll, "github.com/certkeep/certkeep/cmd/certadm")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "GOOS=windows", "GOARCH=amd64", "CC="+winetest.Compiler)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
-	}
-	return dll
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/certkeep/certkeep/cadb/schema"
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // childEnv makes the test binary a server of the directory that it names.
@@ -91,7 +92,7 @@ func (discardWriter) Write(p []byte) (int, error) { return len(p), nil }
 // What was acknowledged survives kill -9, whatever the service is doing.
 func TestKill(t *testing.T) {
 	rounds := 3
-	if os.Getenv("CERTKEEP_TEST_HEAVY") != "" {
+	if need.Heavy() {
 		rounds = 60
 	} else {
 		t.Log("CERTKEEP_TEST_HEAVY=1 kills more often")

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/certkeep/certkeep/certadm/certadmtest"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // notOnTheWire is what cannot apply to this protocol.
@@ -12,7 +13,7 @@ func notOnTheWire() map[int]string {
 		15: "the names of a server are DNS's affair, and config strings the command line's; the test's server has an address",
 		55: "the rights of a caller are given by the account, no token's privilege is enabled",
 	}
-	if !heavy() {
+	if !need.Heavy() {
 		skip[35] = "moving 4 GiB is for CERTKEEP_TEST_HEAVY"
 	}
 	return skip
@@ -25,7 +26,7 @@ func TestConformanceDirect(t *testing.T) {
 
 // The suite over TCP, sealed by NTLM in SPNEGO: what clients without a domain do.
 func TestConformanceNTLM(t *testing.T) {
-	if racing && !heavy() {
+	if racing && !need.Heavy() {
 		t.Skip("the race detector makes minutes of its ciphers: Kerberos stands in")
 	}
 	overTheWire(t, func() *overTCP { return &overTCP{} })
@@ -33,7 +34,7 @@ func TestConformanceNTLM(t *testing.T) {
 
 // The same by NTLM alone, as other people's clients do.
 func TestConformanceRawNTLM(t *testing.T) {
-	if !heavy() {
+	if !need.Heavy() {
 		t.Skip("only how the connection begins is different: for CERTKEEP_TEST_HEAVY")
 	}
 	overTheWire(t, func() *overTCP { return &overTCP{raw: true} })
@@ -41,7 +42,7 @@ func TestConformanceRawNTLM(t *testing.T) {
 
 // The same by Kerberos with AES, in SPNEGO.
 func TestConformanceKerberos(t *testing.T) {
-	if !heavy() && !racing {
+	if !need.Heavy() && !racing {
 		t.Skip("the suite once more, for CERTKEEP_TEST_HEAVY; other tests here use Kerberos, too")
 	}
 	k := startRealm(t)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certadm/certadmtest"
 	"github.com/certkeep/certkeep/certsrv/certsrvtest"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 const testCA = certsrvtest.Name
@@ -121,13 +121,11 @@ func (e *env) Dial(ctx context.Context, c certadmtest.Caller) (certadmtest.WireC
 
 // GrowFile has more to move than a test takes that is run every day.
 func (e *env) GrowFile(ctx context.Context, atLeast int64) (unc string, size int64, tail []byte, err error) {
-	if !heavy() {
+	if !need.Heavy() {
 		return "", 0, nil, errors.Join(errors.ErrUnsupported, errors.New("moving 4 GiB is for CERTKEEP_TEST_HEAVY"))
 	}
 	return e.Env.GrowFile(ctx, atLeast)
 }
-
-func heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") != "" }
 
 // overDirect is the carrier without a network.
 type overDirect struct{}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/internal/kerberos/kdctest"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // A large database moves in little memory, on both sides: each is a process of
@@ -24,14 +25,14 @@ func TestMemory(t *testing.T) {
 	}
 	const most = 64 << 20
 	size := int64(96 << 20)
-	if heavy() {
+	if need.Heavy() {
 		size = 1 << 30
 	}
 	for _, mechanism := range []string{"NTLM", "Kerberos"} {
 		t.Run(mechanism, func(t *testing.T) {
 			env := []string{"CERTKEEP_CSRA_SIZE=" + strconv.FormatInt(size, 10)}
 			if mechanism == "Kerberos" {
-				if !heavy() {
+				if !need.Heavy() {
 					t.Skip("for CERTKEEP_TEST_HEAVY")
 				}
 				k := startRealm(t, kdctest.Options{Etypes: []string{"aes256-cts-hmac-sha1-96"}})

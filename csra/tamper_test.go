@@ -12,6 +12,7 @@ import (
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/internal/dcerpc"
 	"github.com/certkeep/certkeep/internal/ndr"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // mechanism is a way to log on, for tests that are to hold for each.
@@ -67,7 +68,7 @@ func TestFlippedBits(t *testing.T) {
 		}
 		trials := 25
 		switch {
-		case heavy() && !racing:
+		case need.Heavy() && !racing:
 			trials = 1000
 		case racing:
 			trials = 10

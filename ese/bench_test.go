@@ -14,6 +14,7 @@ import (
 
 	"github.com/certkeep/certkeep/ese"
 	"github.com/certkeep/certkeep/ese/internal/seed"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // benchFile is a file of sealed pages in a temporary directory, in the cache of the
@@ -21,7 +22,7 @@ import (
 func benchFile(b *testing.B, pageSize int) (*os.File, int64) {
 	b.Helper()
 	size := int64(64 << 20)
-	if os.Getenv("CERTKEEP_TEST_HEAVY") == "1" {
+	if need.Heavy() {
 		size = 1 << 30
 	}
 	f, err := os.Create(filepath.Join(b.TempDir(), "pages.edb"))

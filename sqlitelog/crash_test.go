@@ -12,9 +12,8 @@ import (
 
 	"github.com/certkeep/certkeep/internal/durable"
 	"github.com/certkeep/certkeep/internal/durable/durabletest"
+	"github.com/certkeep/certkeep/internal/need"
 )
-
-func heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") != "" }
 
 // files are SQLite's files at some moment.
 type files struct{ db, synced, wal []byte }
@@ -205,7 +204,7 @@ func powerLoss(t *testing.T, lie func(durable.FS) durable.FS, all bool) (failed 
 		}
 	})
 	step := 1
-	if most := 150; !heavy() && len(candidates) > most {
+	if most := 150; !need.Heavy() && len(candidates) > most {
 		step = (len(candidates) + most - 1) / most
 		t.Logf("of %d states every %dth; all with CERTKEEP_TEST_HEAVY=1", len(candidates), step)
 	}
@@ -286,7 +285,7 @@ func afterPowerLoss(t *testing.T, s durabletest.State, f files, base string, ack
 // database goes on afterwards without being opened anew.
 func TestFaults(t *testing.T) {
 	step := 3
-	if heavy() {
+	if need.Heavy() {
 		step = 1
 	} else {
 		t.Logf("every %d. operation; all with CERTKEEP_TEST_HEAVY=1", step)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 const killEnv = "SQLITELOG_TEST_CHILD"
@@ -97,7 +99,7 @@ func killChild(dir string) error {
 // on the same database.
 func TestKill(t *testing.T) {
 	rounds := 14
-	if heavy() {
+	if need.Heavy() {
 		rounds = 300
 	} else {
 		t.Log("few rounds; more with CERTKEEP_TEST_HEAVY=1")

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // TestStress keeps proving the whole: concurrent writers, rollbacks, transactions that
@@ -28,7 +30,7 @@ func TestStress(t *testing.T) {
 		must(t, err)
 	}
 	ops := 600
-	if heavy() {
+	if need.Heavy() {
 		ops = 10000
 	} else {
 		t.Log("short; longer with CERTKEEP_TEST_HEAVY=1")
@@ -350,7 +352,7 @@ func (s *stress) check() {
 	}
 	targets, refused := 0, 0
 	most := 60
-	if heavy() {
+	if need.Heavy() {
 		most = 1 << 30
 	}
 	for _, c := range s.copies {

@@ -10,6 +10,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/certkeep/certkeep/internal/need"
 	"github.com/certkeep/certkeep/internal/winetest"
 )
 
@@ -33,7 +34,7 @@ func TestRegedit(t *testing.T) {
 		return winetest.Path(path)
 	}
 	tools := map[string][]string{"regedit": {"regedit", "/S"}}
-	if os.Getenv("CERTKEEP_TEST_HEAVY") == "1" {
+	if need.Heavy() {
 		tools["reg"] = []string{"reg", "import"}
 	}
 	for name, tool := range tools {

@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/internal/need"
 )
-
-func heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") == "1" }
 
 // countdown is a context that is cancelled when it has been asked n times.
 type countdown struct {
@@ -197,7 +195,7 @@ func (s suite) streaming(t *testing.T) {
 	open := s.New(t)
 	ctx := t.Context()
 	size := int64(48 << 20)
-	if heavy() {
+	if need.Heavy() {
 		size = 1 << 30
 	} else {
 		t.Log("48 MiB; with CERTKEEP_TEST_HEAVY=1 it is 1 GiB")

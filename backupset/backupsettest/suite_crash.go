@@ -8,6 +8,7 @@ import (
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/internal/durable/durabletest"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // scene is a Store with a set in it, on a disk that records.
@@ -118,7 +119,7 @@ func (s suite) powerLost(t *testing.T, replacing bool) {
 				t.Fatalf("%v: reading did this: %v", st, op)
 			}
 		}
-		if st.Ops == last && !heavy() {
+		if st.Ops == last && !need.Heavy() {
 			return
 		}
 		last = st.Ops
@@ -196,7 +197,7 @@ func (s suite) faults(t *testing.T) {
 					t.Error(what)
 				}
 				sc.check(t, s.OnFS(sc.disk), what, replacing, committed, confirmed)
-				if n%17 == 0 || heavy() { // all of them take half a minute
+				if n%17 == 0 || need.Heavy() { // all of them take half a minute
 					sc.disk.CrashStates(func(st durabletest.State) {
 						sc.check(t, s.OnFS(st.Disk()), fmt.Sprint(what, "; ", st), replacing, st.Reached("committed"), st.Reached("confirmed"))
 					})

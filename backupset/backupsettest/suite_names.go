@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 var hostile = []string{"", ".", "..", "../x", `..\x`, "/etc/passwd", `C:\x`, "C:x", "a/b", `a\b`, "x:stream", "nul", "COM1.db", "a\x00b", "a\nb",
@@ -107,7 +108,7 @@ func (s suite) shapes(t *testing.T) {
 	open := s.New(t)
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if n++; n > 20 && !heavy() {
+		if n++; n > 20 && !need.Heavy() {
 			return // each costs a dozen syncs
 		}
 		first := rapid.Uint32Range(0, 0xFFFF0).Draw(rt, "first")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // The abilities of the fake, which are all there are.
@@ -87,10 +88,8 @@ func (f *fake) WhileStopping(ctx context.Context, fn func(context.Context)) erro
 }
 
 // heavy is the switch for tests that take long.
-func heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") != "" }
-
 func (f *fake) GrowFile(_ context.Context, atLeast int64) (string, int64, []byte, error) {
-	if !heavy() {
+	if !need.Heavy() {
 		return "", 0, nil, fmt.Errorf("%w: reading 4 GiB is for CERTKEEP_TEST_HEAVY", errors.ErrUnsupported)
 	}
 	f.grown = true
@@ -136,7 +135,7 @@ func (f *fake) Dial(_ context.Context, c Caller) (WireClient, error) {
 // The whole suite against the fake.
 func TestFake(t *testing.T) {
 	skip := map[int]string{35: "reading 4 GiB is for CERTKEEP_TEST_HEAVY"}
-	if heavy() {
+	if need.Heavy() {
 		delete(skip, 35)
 	}
 	Run(t, func(t *testing.T) Env { return newFake(t) }, skip)

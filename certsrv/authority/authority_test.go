@@ -9,11 +9,12 @@ import (
 	"errors"
 	"math/big"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 func TestIssue(t *testing.T) {
@@ -209,7 +210,7 @@ func TestIssueRefuses(t *testing.T) {
 func TestNewCACertificate(t *testing.T) {
 	for _, alg := range KeyAlgorithms() {
 		t.Run(string(alg), func(t *testing.T) {
-			if alg == RSA4096 && os.Getenv("CERTKEEP_TEST_HEAVY") == "" {
+			if alg == RSA4096 && !need.Heavy() {
 				t.Skip("making a 4096-bit key takes seconds: set CERTKEEP_TEST_HEAVY=1")
 			}
 			key, err := GenerateKey(alg)

@@ -85,11 +85,7 @@ func sharedLibrary(t testing.TB) string {
 func dll(t testing.TB) string {
 	t.Helper()
 	need.Program(t, winetest.Compiler)
-	return build(t, "certadm.dll", func(path string) *exec.Cmd {
-		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", path, ".")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "GOOS=windows", "GOARCH=amd64", "CC="+winetest.Compiler)
-		return cmd
-	})
+	return build(t, "certadm.dll", winetest.BuildLibrary)
 }
 
 // strict is how our own C has to compile.
@@ -128,15 +124,11 @@ const (
 	hostC    = "testdata/host.c"
 )
 
-func heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") != "" }
-
 // wine is the Windows machine of the tests. Building for it and starting it takes
 // longer than a test of every day may.
 func wine(t testing.TB) *winetest.Prefix {
 	t.Helper()
-	if !heavy() && os.Getenv("CERTKEEP_TEST_PEERS") != "1" {
-		t.Skip("skipped: Wine is for CERTKEEP_TEST_PEERS=1 and CERTKEEP_TEST_HEAVY")
-	}
+	winetest.Seldom(t)
 	p := winetest.New(t)
 	p.StayUp(t)
 	return p

@@ -12,6 +12,7 @@ import (
 	"github.com/certkeep/certkeep/certadm/certadmtest"
 	"github.com/certkeep/certkeep/certsrv/certsrvtest"
 	"github.com/certkeep/certkeep/csra/csratest"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // The suite through C: each client is a process that has loaded the library, and
@@ -37,7 +38,7 @@ func deviations() map[int]string {
 		57: "whoever may write in the authority's directory may restore it: there are no other rights",
 		58: "whoever may write in the authority's directory may restore it: there are no other rights",
 	}
-	if !heavy() {
+	if !need.Heavy() {
 		skip[35] = "moving 4 GiB is for CERTKEEP_TEST_HEAVY"
 	}
 	return skip
@@ -122,7 +123,7 @@ func (e *env) Dial(context.Context, certadmtest.Caller) (certadmtest.WireClient,
 
 // GrowFile has more to move than a test takes that is run every day.
 func (e *env) GrowFile(ctx context.Context, atLeast int64) (unc string, size int64, tail []byte, err error) {
-	if !heavy() {
+	if !need.Heavy() {
 		return "", 0, nil, errors.Join(errors.ErrUnsupported, errors.New("moving 4 GiB is for CERTKEEP_TEST_HEAVY"))
 	}
 	return e.Env.GrowFile(ctx, atLeast)

@@ -31,6 +31,7 @@ import (
 	"github.com/certkeep/certkeep/certsrv"
 	"github.com/certkeep/certkeep/certsrv/account"
 	"github.com/certkeep/certkeep/folder"
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // childLimit ends a child that never came to the moment it aimed at.
@@ -41,7 +42,7 @@ const childLimit = 20 * time.Second
 // CERTKEEP_CRASH_REPLAY a seed that an earlier run printed.
 func TestCrash(t *testing.T) {
 	hits := 2
-	if os.Getenv("CERTKEEP_TEST_HEAVY") != "" {
+	if need.Heavy() {
 		hits = 30
 	} else {
 		t.Log("two hits a phase; CERTKEEP_TEST_HEAVY=1 makes thirty")

@@ -37,8 +37,6 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
-func heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") != "" }
-
 func unhex(s string) []byte {
 	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
 	if err != nil {

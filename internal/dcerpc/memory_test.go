@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/certkeep/certkeep/internal/need"
 )
 
 // heapInUse returns the bytes of objects that are reachable.
@@ -22,7 +24,7 @@ func heapInUse() int {
 // Limits.PerConnection says, and by no less than what is in it.
 func TestPerConnection(t *testing.T) {
 	limits, conns := Limits{RequestBytes: 1 << 20, ResponseBytes: 1 << 20, MaxFragment: 65535}, 8
-	if heavy() {
+	if need.Heavy() {
 		limits, conns = Limits{MaxFragment: 65535}, 12
 	} else {
 		t.Log("few connections with small limits; more with CERTKEEP_TEST_HEAVY=1")

@@ -9,10 +9,17 @@ import (
 	"testing"
 )
 
+// All reports whether nothing may be skipped for want of a program: in CI.
+func All() bool { return os.Getenv("CERTKEEP_TEST_PEERS") == "1" }
+
+// Heavy reports whether tests may take as long as they like
+// (CERTKEEP_TEST_HEAVY=1).
+func Heavy() bool { return os.Getenv("CERTKEEP_TEST_HEAVY") != "" }
+
 // Skip skips the test, or fails it where everything was promised to be there.
 func Skip(t testing.TB, format string, args ...any) {
 	t.Helper()
-	if os.Getenv("CERTKEEP_TEST_PEERS") == "1" {
+	if All() {
 		t.Fatalf("CERTKEEP_TEST_PEERS=1, but "+format, args...)
 	}
 	t.Skipf("skipped: "+format, args...)

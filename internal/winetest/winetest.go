@@ -180,6 +180,31 @@ func (p *Prefix) StayUp(t testing.TB) {
 	})
 }
 
+// Seldom skips a test that builds cmd/certadm for Windows, or runs there for long:
+// minutes that only CI, or who asks for heavy tests, has.
+func Seldom(t testing.TB) {
+	t.Helper()
+	if !need.Heavy() && !need.All() {
+		t.Skip("skipped: building for Windows and running there takes long: CERTKEEP_TEST_PEERS=1 or CERTKEEP_TEST_HEAVY=1")
+	}
+}
+
+// BuildLibrary is the command that builds cmd/certadm, the library in C, for Windows.
+func BuildLibrary(out string) *exec.Cmd {
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", out, "github.com/certkeep/certkeep/cmd/certadm")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "GOOS=windows", "GOARCH=amd64", "CC="+Compiler)
+	return cmd
+}
+
+// Library builds cmd/certadm for Windows.
+func Library(t testing.TB, out string) {
+	t.Helper()
+	need.Program(t, Compiler)
+	if b, err := BuildLibrary(out).CombinedOutput(); err != nil {
+		t.Fatalf("building cmd/certadm for Windows: %v\n%s", err, b)
+	}
+}
+
 // Build builds a Go command of this module for Windows, and returns its path.
 func Build(t testing.TB, pkg string) string {
 	t.Helper()

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/certkeep/certkeep/internal/need"
 	"github.com/certkeep/certkeep/internal/winetest"
 )
 
@@ -61,15 +59,13 @@ func (m *machine) reg(key, name string) string {
 func words(s string) []string { return strings.Fields(s) }
 
 func TestWine(t *testing.T) {
-	if os.Getenv("CERTKEEP_TEST_PEERS") == "" && os.Getenv("CERTKEEP_TEST_HEAVY") == "" {
-		t.Skip("skipped: building for Windows and running there takes minutes: CERTKEEP_TEST_PEERS=1 or CERTKEEP_TEST_HEAVY=1")
-	}
+	winetest.Seldom(t)
 	p := winetest.New(t)
 	p.StayUp(t)
 	m := &machine{t, p, filepath.Join(p.Drive(), "certkeep.exe")}
 	place(t, winetest.Build(t, "../.."), m.certkeep)
 	place(t, winetest.Self(t), filepath.Join(p.Drive(), "certsvc.exe"))
-	library(t, filepath.Join(p.System32(), "certadm.dll"))
+	winetest.Library(t, filepath.Join(p.System32(), "certadm.dll"))
 
 	host := strings.ToLower(strings.TrimSpace(p.Run(t, "cmd", "/c", "echo %COMPUTERNAME%")))
 	m.want(0, []string{"ca", "init", `C:\pki`, "--name", "Example CA", "--host", host})
@@ -239,17 +235,6 @@ func place(t *testing.T, from, to string) {
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// library builds Certadm.dll.
-func library(t *testing.T, out string) {
-	t.Helper()
-	need.Program(t, winetest.Compiler)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildmode=c-shared", "-o", out, "github.com/certkeep/certkeep/cmd/certadm")
-	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=1", "CC="+winetest.Compiler)
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building certadm.dll: %v\n%s", err, b)
 	}
 }
 
