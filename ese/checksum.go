@@ -167,7 +167,9 @@ func parity(v uint64) uint32 { return uint32(bits.OnesCount64(v) & 1) }
 func locate(stored, computed uint64, n int) (bit int, ok bool) {
 	d := uint32(stored>>32) ^ uint32(computed>>32)
 	mask := uint32(8*n - 1)
-	if (d>>16^d)&mask != mask || bits.OnesCount32(uint32(stored)^uint32(computed)) != 1 {
+	// Small blocks leave bits of the stored code unused; one that is set is another
+	// wrong bit.
+	if d&^(mask|mask<<16) != 0 || (d>>16^d)&mask != mask || bits.OnesCount32(uint32(stored)^uint32(computed)) != 1 {
 		return 0, false
 	}
 	bit = int(d & mask)

@@ -99,6 +99,16 @@ func TestSeveralBits(t *testing.T) {
 			t.Fatalf("bits %d and %d: %+v", first, second, c)
 		}
 	})
+	// Bits 15 and 31 of the code are not used in pages of 4 KiB.
+	for _, unused := range []int{47, 63} {
+		b := randomPage(4096, 5)
+		for _, bit := range []int{unused, 4711} {
+			b[bit/8] ^= 1 << (bit % 8)
+		}
+		if c := CheckPage(b, 5); c.Verdict != PageBad {
+			t.Errorf("bits %d and 4711: %+v", unused, c)
+		}
+	}
 	page := randomPage(32768, 5)
 	b := bytes.Clone(page)
 	want := []int{999, 8*8192 + 1, 2*8*8192 + 65535, 3*8*8192 + 4711}
