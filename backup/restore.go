@@ -324,12 +324,17 @@ func (j *restoreJob) verify(ctx context.Context) error {
 	if err != nil && !errors.Is(err, cadb.ErrNoCACertificate) {
 		return err
 	}
+	j.noteFindings()
+	return j.proveAll(ctx)
+}
+
+// proveAll looks into the database, recovered or not, and reports what that proves.
+func (j *restoreJob) proveAll(ctx context.Context) error {
 	p, err := j.rec.prove(ctx, j.ca, j.cas...)
 	if err != nil {
 		return err
 	}
 	p.caFrom = "the target"
-	j.noteFindings()
 	j.rep.Findings = append(j.rep.Findings, p.report.Findings...)
 	if p.report.Damaged() {
 		return &DamageError{p.report.Findings}

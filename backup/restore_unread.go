@@ -28,28 +28,13 @@ func (j *restoreJob) verifyUnreplayed(ctx context.Context) error {
 		proven, notProven := j.rec.unread()
 		j.rep.Findings = append(j.rep.Findings, f)
 		j.rep.Proven, j.rep.NotProven = append(j.rep.Proven, proven...), append(j.rep.NotProven, notProven...)
-	} else if err := j.proveUnreplayed(ctx); err != nil {
+	} else if err := j.proveAll(ctx); err != nil {
 		return err
 	}
 	if !known {
 		j.rep.NotProven = append(j.rep.NotProven, Statement{"authority",
 			"That the set is of this authority: it has the authority's name, and no CA certificate that says so."})
 	}
-	return nil
-}
-
-func (j *restoreJob) proveUnreplayed(ctx context.Context) error {
-	p, err := j.rec.prove(ctx, j.ca, j.cas...)
-	if err != nil {
-		return err
-	}
-	p.caFrom = "the target"
-	j.rep.Findings = append(j.rep.Findings, p.report.Findings...)
-	if p.report.Damaged() {
-		return &DamageError{p.report.Findings}
-	}
-	j.rep.Database = j.rec.databaseReport(p)
-	j.rep.Proven, j.rep.NotProven = j.rec.proven(p), j.rec.notProven(p)
 	return nil
 }
 

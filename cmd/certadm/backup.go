@@ -17,12 +17,18 @@ import (
 	"unsafe"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/cmd/certadm/internal/capi"
 )
 
 //export CertSrvBackupPrepareW
 func CertSrvBackupPrepareW(pwszServerName C.certadmString, grbitJet, dwBackupFlags C.ULONG, phbc *C.HCSBC) (hr C.HRESULT) {
 	const fn = "CertSrvBackupPrepareW"
 	defer guard(fn, &hr, debug.SetPanicOnFault(true))
+	return prepare(fn, library.BackupPrepare, pwszServerName, dwBackupFlags, phbc)
+}
+
+// prepare makes a context for a server, of either kind.
+func prepare(fn string, of func(string, uint32) (capi.Handle, certadm.HRESULT), pwszServerName C.certadmString, flags C.ULONG, phbc *C.HCSBC) C.HRESULT {
 	if phbc == nil {
 		return result(library.Refuse(fn, nullOutput))
 	}
@@ -31,7 +37,7 @@ func CertSrvBackupPrepareW(pwszServerName C.certadmString, grbitJet, dwBackupFla
 	if !ok {
 		return result(library.Refuse(fn, badString))
 	}
-	h, code := library.BackupPrepare(server, uint32(dwBackupFlags))
+	h, code := of(server, uint32(flags))
 	*phbc = C.HCSBC(h)
 	return result(code)
 }

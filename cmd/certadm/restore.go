@@ -23,17 +23,7 @@ import (
 func CertSrvRestorePrepareW(pwszServerName C.certadmString, dwRestoreFlags C.ULONG, phbc *C.HCSBC) (hr C.HRESULT) {
 	const fn = "CertSrvRestorePrepareW"
 	defer guard(fn, &hr, debug.SetPanicOnFault(true))
-	if phbc == nil {
-		return result(library.Refuse(fn, nullOutput))
-	}
-	*phbc = 0
-	server, ok := str(pwszServerName)
-	if !ok {
-		return result(library.Refuse(fn, badString))
-	}
-	h, code := library.RestorePrepare(server, uint32(dwRestoreFlags))
-	*phbc = C.HCSBC(h)
-	return result(code)
+	return prepare(fn, library.RestorePrepare, pwszServerName, dwRestoreFlags, phbc)
 }
 
 //export CertSrvRestoreRegisterW

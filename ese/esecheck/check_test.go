@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/certkeep/certkeep/ese/esecheck"
+	"github.com/certkeep/certkeep/ese/internal/findings"
 	"github.com/certkeep/certkeep/ese/internal/seed"
 )
 
@@ -78,35 +79,16 @@ func (s *set) check(t *testing.T) *esecheck.Report {
 	return r
 }
 
-// serious are the findings that are no notes, as "severity code error".
-func serious(r *esecheck.Report) string {
-	var out []string
-	for _, f := range r.Findings {
-		if f.Severity != esecheck.Note {
-			out = append(out, fmt.Sprintf("%s %s %d", f.Severity, f.Code, f.Error))
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
-func dump(r *esecheck.Report) string {
-	var s strings.Builder
-	for _, f := range r.Findings {
-		fmt.Fprintln(&s, f)
-	}
-	return s.String()
-}
-
 func TestSoundBackup(t *testing.T) {
 	r := backup().check(t)
 	if r.Verdict != esecheck.Sound || r.String() != "no fault found (logs not replayed)" || r.Generation != 5 || r.Low != 3 || r.High != 5 || len(r.Logs) != 3 {
-		t.Errorf("%v, logs %d to %d, complete to %d\n%s", r, r.Low, r.High, r.Generation, dump(r))
+		t.Errorf("%v, logs %d to %d, complete to %d\n%s", r, r.Low, r.High, r.Generation, findings.All(r))
 	}
 	if r.Rows["Requests"] != 4 || r.Rows["Derived"] != 1 || len(r.Rows) != 3 {
 		t.Error(r.Rows)
 	}
 	// A value that another reader would have to decode, and a missing long value: notes.
-	if s := dump(r); !strings.Contains(s, "unsupported-value") && !strings.Contains(s, "LZ4") || !strings.Contains(s, "no such long value: 00000099") {
+	if s := findings.All(r); !strings.Contains(s, "unsupported-value") && !strings.Contains(s, "LZ4") || !strings.Contains(s, "no such long value: 00000099") {
 		t.Error(s)
 	}
 }
@@ -194,8 +176,8 @@ func TestWhatIsWrongWithABackup(t *testing.T) {
 			s := backup()
 			x.change(s)
 			r := s.check(t)
-			if got := serious(r); got != x.want || r.String() != x.verdict {
-				t.Errorf("%s: %s\nwant %s: %s\n%s", r, got, x.verdict, x.want, dump(r))
+			if got := findings.Serious(r); got != x.want || r.String() != x.verdict {
+				t.Errorf("%s: %s\nwant %s: %s\n%s", r, got, x.verdict, x.want, findings.All(r))
 			}
 		})
 	}
@@ -221,7 +203,7 @@ func TestEveryBitOfABackup(t *testing.T) {
 				found = found || f.Severity != esecheck.Note && f.File == n
 			}
 			if !found || len(r.Findings) <= whole {
-				t.Fatalf("%s: bit %d: %v\n%s", n, bit, r, dump(r))
+				t.Fatalf("%s: bit %d: %v\n%s", n, bit, r, findings.All(r))
 			}
 			b[bit/8] ^= 1 << (bit % 8)
 			flips++
@@ -267,8 +249,8 @@ func TestLiveDirectory(t *testing.T) {
 		s := live()
 		x.change(s)
 		r := s.check(t)
-		if got := serious(r); got != x.want || r.String() != x.verdict {
-			t.Errorf("%s: %s: %s\nwant %s: %s\n%s", what, r, got, x.verdict, x.want, dump(r))
+		if got := findings.Serious(r); got != x.want || r.String() != x.verdict {
+			t.Errorf("%s: %s: %s\nwant %s: %s\n%s", what, r, got, x.verdict, x.want, findings.All(r))
 		}
 	}
 }
@@ -301,14 +283,14 @@ func TestCleanDatabase(t *testing.T) {
 		x.change(&p)
 		s.db.Pages[x.page] = p
 		r := s.check(t)
-		if got := serious(r); got != x.want || (r.Verdict == esecheck.Damaged) != (x.want != "") || r.Low != 0 {
-			t.Errorf("%s: %s: %s, want %s\n%s", what, r, got, x.want, dump(r))
+		if got := findings.Serious(r); got != x.want || (r.Verdict == esecheck.Damaged) != (x.want != "") || r.Low != 0 {
+			t.Errorf("%s: %s: %s, want %s\n%s", what, r, got, x.want, findings.All(r))
 		}
 	}
 	s := clean()
 	s.addLogs(1, 2, nil)
-	if r := s.check(t); r.Verdict != esecheck.Sound || !strings.Contains(dump(r), "needs no logs") {
-		t.Errorf("%v\n%s", r, dump(r))
+	if r := s.check(t); r.Verdict != esecheck.Sound || !strings.Contains(findings.All(r), "needs no logs") {
+		t.Errorf("%v\n%s", r, findings.All(r))
 	}
 }
 
@@ -316,11 +298,11 @@ func TestCleanDatabase(t *testing.T) {
 func TestOnlyLogs(t *testing.T) {
 	s := backup()
 	s.edit = func(in *esecheck.Input) { in.Database = nil }
-	if r := s.check(t); r.Verdict != esecheck.Sound || serious(r) != "" || r.Generation != 5 {
-		t.Errorf("%v %d\n%s", r, r.Generation, dump(r))
+	if r := s.check(t); r.Verdict != esecheck.Sound || findings.Serious(r) != "" || r.Generation != 5 {
+		t.Errorf("%v %d\n%s", r, r.Generation, findings.All(r))
 	}
 	delete(s.logs, name(4))
-	if r := s.check(t); r.String() != "complete only to generation 3" || serious(r) != "warning missing-log -528" {
-		t.Errorf("%v\n%s", r, dump(r))
+	if r := s.check(t); r.String() != "complete only to generation 3" || findings.Serious(r) != "warning missing-log -528" {
+		t.Errorf("%v\n%s", r, findings.All(r))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/certkeep/certkeep/ese/esecheck"
+	"github.com/certkeep/certkeep/ese/internal/findings"
 )
 
 // fixtures holds databases that Windows wrote; they are not part of the project.
@@ -67,14 +68,14 @@ func fixture(t *testing.T, name string, b []byte) {
 		}
 		return
 	}
-	if r.Verdict != esecheck.Sound || serious(r) != "" || (r.Low == 0) != (len(r.Findings) == 0) {
-		t.Errorf("%v\n%s", r, dump(r))
+	if r.Verdict != esecheck.Sound || findings.Serious(r) != "" || (r.Low == 0) != (len(r.Findings) == 0) {
+		t.Errorf("%v\n%s", r, findings.All(r))
 	}
 	if r.Low == 0 {
 		return
 	}
 	in.LogsElsewhere = false
-	if r, err = esecheck.Check(t.Context(), in); err != nil || r.Verdict != esecheck.Damaged || serious(r) != "damage missing-log -543" {
-		t.Errorf("%v, %v\n%s", r, err, dump(r))
+	if r, err = esecheck.Check(t.Context(), in); err != nil || r.Verdict != esecheck.Damaged || findings.Serious(r) != "damage missing-log -543" {
+		t.Errorf("%v, %v\n%s", r, err, findings.All(r))
 	}
 }

@@ -2,7 +2,6 @@ package esetest_test
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"github.com/certkeep/certkeep/ese"
 	"github.com/certkeep/certkeep/ese/esecheck"
 	"github.com/certkeep/certkeep/ese/esetest"
+	"github.com/certkeep/certkeep/ese/internal/findings"
 )
 
 // files is a folder in memory.
@@ -58,25 +58,6 @@ func (f files) check(t testing.TB, depth esecheck.Depth) *esecheck.Report {
 	return r
 }
 
-// serious are the findings that are no notes, as "severity code error".
-func serious(r *esecheck.Report) string {
-	var out []string
-	for _, f := range r.Findings {
-		if f.Severity != esecheck.Note {
-			out = append(out, fmt.Sprintf("%s %s %d", f.Severity, f.Code, f.Error))
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
-func dump(r *esecheck.Report) string {
-	var s strings.Builder
-	for _, f := range r.Findings {
-		fmt.Fprintln(&s, f)
-	}
-	return s.String()
-}
-
 // TestSoundFolders: what was written as it should be is found to be so.
 func TestSoundFolders(t *testing.T) {
 	backup, live := func(dir string, o esetest.FolderOptions) (*esetest.Folder, error) {
@@ -112,8 +93,8 @@ func TestSoundFolders(t *testing.T) {
 				t.Errorf("%s, want %s", got, x.names)
 			}
 			r := all.check(t, esecheck.Rows)
-			if r.Verdict != esecheck.Sound || serious(r) != "" || r.Low != x.low || r.High != x.high || r.Rows["Requests"] != 40 {
-				t.Errorf("%v: logs %d to %d, want %d to %d; %v\n%s", r, r.Low, r.High, x.low, x.high, r.Rows, dump(r))
+			if r.Verdict != esecheck.Sound || findings.Serious(r) != "" || r.Low != x.low || r.High != x.high || r.Rows["Requests"] != 40 {
+				t.Errorf("%v: logs %d to %d, want %d to %d; %v\n%s", r, r.Low, r.High, x.low, x.high, r.Rows, findings.All(r))
 			}
 			for _, path := range f.Logs {
 				if _, ok := all[filepath.Base(path)]; !ok {
@@ -163,13 +144,13 @@ func TestEachFlippedBitIsFound(t *testing.T) {
 			} {
 				bit := 8*x.from + r.Int64N(8*(x.end-x.from))
 				esetest.FlipBit(all[x.name], bit)
-				if got := all.check(t, esecheck.Pages); serious(got) == "" {
-					t.Errorf("pages of %d: %s, bit %d: nothing was found\n%s", size, x.name, bit, dump(got))
+				if got := all.check(t, esecheck.Pages); findings.Serious(got) == "" {
+					t.Errorf("pages of %d: %s, bit %d: nothing was found\n%s", size, x.name, bit, findings.All(got))
 				}
 				esetest.FlipBit(all[x.name], bit)
 			}
 		}
-		if got := serious(all.check(t, esecheck.Pages)); got != "" {
+		if got := findings.Serious(all.check(t, esecheck.Pages)); got != "" {
 			t.Errorf("the bits are back, but %s", got)
 		}
 	}
@@ -236,7 +217,7 @@ func TestDamage(t *testing.T) {
 				t.Fatal("nothing was damaged")
 			}
 			got := all.check(t, esecheck.Rows)
-			if s := serious(got); x.want == "" {
+			if s := findings.Serious(got); x.want == "" {
 				// Its checksum is right and nothing in it points at what is gone; but a row is.
 				before, err1 := ese.ParsePageHeader(esetest.PageOf(before[edb], 4096, leaf))
 				after, err2 := ese.ParsePageHeader(esetest.PageOf(all[edb], 4096, leaf))
@@ -247,7 +228,7 @@ func TestDamage(t *testing.T) {
 					t.Errorf("%v", got.Rows)
 				}
 			} else if !strings.Contains(s, x.want) {
-				t.Errorf("%q, want %q\n%s", s, x.want, dump(got))
+				t.Errorf("%q, want %q\n%s", s, x.want, findings.All(got))
 			}
 		})
 	}

@@ -87,24 +87,20 @@ func (g *Group) Files() []string {
 // but a damaged file is only known by that.
 func (g *Group) addNamed(path string, kind ese.FileType) {
 	name, _, _ := ese.ParseLogName(path)
-	switch kind {
-	case ese.FileDatabase:
-		g.Databases = append(g.Databases, path)
-	case ese.FileLog:
-		g.Logs = append(g.Logs, path)
-	case ese.FileCheckpoint:
-		g.Checkpoints = append(g.Checkpoints, path)
-	case ese.FileFlushMap:
-		g.FlushMaps = append(g.FlushMaps, path)
-	case ese.FileTemporary:
-		g.Temporary = append(g.Temporary, path)
-	default:
-		if name == ese.OtherName {
-			g.Unknown = append(g.Unknown, path)
-			return
-		}
-		g.addByName(path, name)
+	if as, ok := nameKinds[kind]; ok {
+		name = as
 	}
+	if name == ese.OtherName {
+		g.Unknown = append(g.Unknown, path)
+		return
+	}
+	g.addByName(path, name)
+}
+
+// nameKinds are the kinds of name under which files of each type belong.
+var nameKinds = map[ese.FileType]ese.NameKind{
+	ese.FileDatabase: ese.DatabaseName, ese.FileLog: ese.LogName, ese.FileCheckpoint: ese.CheckpointName,
+	ese.FileFlushMap: ese.FlushMapName, ese.FileTemporary: ese.TemporaryLog,
 }
 
 func (g *Group) addByName(path string, name ese.NameKind) {
