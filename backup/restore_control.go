@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
 )
@@ -181,20 +182,12 @@ func (s *restoreSteps) copyNewer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		sum, size, err := digest(ctx, path)
+		fi, err := os.Stat(path)
 		if err != nil {
 			return err
 		}
-		s.phase.Total += size
-		src, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		err = s.put(ctx, src, dst, sum, path)
-		if cerr := src.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
+		s.phase.Total += fi.Size()
+		if err := s.putFile(ctx, MaterializedFile{Set: -1, File: backupset.File{Source: path}, Path: path}, dst); err != nil {
 			return err
 		}
 		s.rep.NewerLogs = append(s.rep.NewerLogs, filepath.Base(path))
