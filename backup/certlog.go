@@ -43,7 +43,7 @@ func FindCertLog(dir, logDir string) (*CertLog, error) {
 	}
 	var databases []string
 	for _, e := range es {
-		if kind, _, _ := ese.ParseLogName(e.Name()); kind == ese.DatabaseName && !strings.EqualFold(e.Name(), "tmp.edb") && e.Type().IsRegular() {
+		if kind, _, _ := ese.ParseLogName(e.Name()); kind == ese.DatabaseName && !strings.EqualFold(e.Name(), "tmp.edb") && regular(dir, e) {
 			databases = append(databases, e.Name())
 		}
 	}
@@ -68,7 +68,7 @@ func FindCertLog(dir, logDir string) (*CertLog, error) {
 	var logs []log
 	current := ""
 	for _, e := range es {
-		if !e.Type().IsRegular() {
+		if !regular(logDir, e) {
 			continue
 		}
 		path := filepath.Join(logDir, e.Name())
@@ -89,6 +89,16 @@ func FindCertLog(dir, logDir string) (*CertLog, error) {
 		c.Logs = append(c.Logs, current)
 	}
 	return c, nil
+}
+
+// regular says that a name is that of a file, or of a link to one: logs and database of
+// an image that was mounted are often put together with links.
+func regular(dir string, e os.DirEntry) bool {
+	if e.Type()&os.ModeSymlink == 0 {
+		return e.Type().IsRegular()
+	}
+	fi, err := os.Stat(filepath.Join(dir, e.Name()))
+	return err == nil && fi.Mode().IsRegular()
 }
 
 // Name is the authority's, as its database is called.
@@ -113,6 +123,7 @@ func (c *CertLog) Verify(ctx context.Context, o VerifyOptions) (rep *VerifyRepor
 		rep.Findings = []cadb.Finding{}
 	}
 	rep.OK = err == nil && !v.found.Damaged()
+	rep.judge()
 	return rep, err
 }
 
@@ -182,10 +193,14 @@ func (v *certLogCheck) proven() {
 		v.rep.NotProven = append(v.rep.NotProven, Statement{"recovery", "That the database can be recovered: there is damage."})
 		return
 	}
-	v.say(&v.rep.Proven, "files", "The database and %s are whole: each of %s and every segment has the checksum in it.", count(len(r.Logs), "log"), count(int64(r.Pages.Good+r.Pages.Correctable), "page"))
-	if r.Low == 0 {
+	v.say(&v.rep.Proven, "files", "The database and %s are whole: each of %s and %s.", count(len(r.Logs), "log"), count(int64(r.Pages.Good+r.Pages.Correctable), "page"), segments(oldLogs(r)))
+	switch {
+	case r.Low == 0 && r.Header.State != ese.CleanShutdown:
+		v.say(&v.rep.NotProven, "chain", "That all logs are there: the database was not shut down (%v), and does not say which it needs.", r.Header.State)
+		v.rep.NotProven = append(v.rep.NotProven, recoveryOpen)
+	case r.Low == 0:
 		v.say(&v.rep.Proven, "clean", "The database was shut down: it needs no logs.")
-	} else {
+	default:
 		v.say(&v.rep.Proven, "chain", "The logs that recovery needs, %s, are there, follow each other and belong to this database.", generations(r.Low, max(r.High, r.Low)))
 		v.rep.NotProven = append(v.rep.NotProven, recoveryOpen)
 	}
@@ -216,13 +231,16 @@ func (v *certLogCheck) rows(ctx context.Context) (err error) {
 		return nil
 	}
 	if err != nil {
-		return err
+		if ctx.Err() != nil || environmental(err) {
+			return err
+		}
+		v.found.Add(cadb.Finding{Severity: cadb.Damage, Code: cadb.CodeUnreadable, File: label, Message: inDir(err, v.c.Dir)})
 	}
 	for _, f := range rep.Findings {
 		f.File = label
 		v.found.Add(f)
 	}
-	damaged := rep.Damaged()
+	damaged := err != nil || rep.Damaged()
 	rep.Findings = nil
 	info := db.Info()
 	d := &DatabaseReport{Report: rep, CAFrom: from, Size: info.Size, Unreplayed: info.Unrecovered, Verdict: v.rep.Verdict, State: info.State, Generation: v.report.Generation}
@@ -233,7 +251,8 @@ func (v *certLogCheck) rows(ctx context.Context) (err error) {
 	}
 	v.say(&v.rep.Proven, "rows", "%s %s: %s.", how, count(rep.Requests, "request"), counts(rep.Dispositions))
 	if !damaged {
-		v.say(&v.rep.Proven, "signatures", "%s issued and revoked certificates in it are signed by %s (certificate from %s), and agree with their rows.",
+		v.rep.Proven = append(v.rep.Proven, parsed(&rep))
+		v.say(&v.rep.Proven, "signatures", "%s issued and revoked certificates in it are signed by %s (certificate from %s).",
 			allOf(rep.Signatures, rep.Dispositions[schema.Issued]+rep.Dispositions[schema.Revoked]), rep.Issuer, from)
 	}
 	return nil

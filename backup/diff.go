@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/certkeep/certkeep/cadb"
@@ -59,6 +60,10 @@ type DiffReport struct {
 	// reverse.
 	CRLs     []DiffCRL `json:"crls"`
 	CRLsGone []DiffCRL `json:"crls_gone,omitempty"`
+
+	// Damaged says that something of a state could not be read, and that what differs may
+	// differ for that. Notes say which.
+	Damaged bool `json:"damaged,omitempty"`
 
 	// Notes say what the comparison is worth less for.
 	Notes []string `json:"notes"`
@@ -133,12 +138,12 @@ func Diff(ctx context.Context, o DiffOptions) (rep *DiffReport, err error) {
 	}
 	defer func() { rep.Duration = time.Since(started) }()
 	d := differ{o: o, rep: rep}
-	from, done, err := d.open(ctx, "old", o.Old, &rep.Old)
+	from, done, err := d.open(ctx, states[0], o.Old, &rep.Old)
 	if err != nil {
 		return rep, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	to, done2, err := d.open(ctx, "new", o.New, &rep.New)
+	to, done2, err := d.open(ctx, states[1], o.New, &rep.New)
 	if err != nil {
 		return rep, err
 	}
@@ -192,7 +197,10 @@ func (d *differ) sameAuthority(ctx context.Context, from, to *cadb.DB) error {
 	for i, db := range []*cadb.DB{from, to} {
 		for r, err := range db.Requests(ctx, cadb.Filter{NoRequest: true, Dispositions: caDispositions}) {
 			if err != nil {
-				return d.incomplete(err)
+				if err := d.incomplete(states[i], err); err != nil {
+					return err
+				}
+				continue
 			}
 			of[i] = append(of[i], r.RawCertificate)
 		}
@@ -210,13 +218,20 @@ func (d *differ) sameAuthority(ctx context.Context, from, to *cadb.DB) error {
 	return nil
 }
 
+// states is what messages call the two.
+var states = [2]string{"old", "new"}
+
 // incomplete turns damage in a state into a note.
-func (d *differ) incomplete(err error) error {
+func (d *differ) incomplete(which string, err error) error {
 	var e *cadb.IncompleteError
 	if !errors.As(err, &e) {
 		return err
 	}
-	d.rep.Notes = append(d.rep.Notes, e.Error())
+	d.rep.Damaged = true
+	note := fmt.Sprintf("the %s state is damaged, and what is listed may be for that alone: %v", which, e)
+	if !slices.Contains(d.rep.Notes, note) {
+		d.rep.Notes = append(d.rep.Notes, note)
+	}
 	return nil
 }
 
@@ -233,7 +248,7 @@ func (d *differ) crls(ctx context.Context, from, to *cadb.DB) error {
 		s := []*DiffState{&d.rep.Old, &d.rep.New}[i]
 		for c, err := range db.CRLs(ctx) {
 			if err != nil {
-				if err := d.incomplete(err); err != nil {
+				if err := d.incomplete(states[i], err); err != nil {
 					return err
 				}
 				continue

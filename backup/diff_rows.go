@@ -17,13 +17,14 @@ type pull struct {
 	more bool
 	s    *DiffState
 	d    *differ
+	name string
 }
 
 func (p *pull) advance() error {
 	for {
 		row, err, ok := p.next()
 		if err != nil {
-			if err := p.d.incomplete(err); err != nil {
+			if err := p.d.incomplete(p.name, err); err != nil {
 				return err
 			}
 			continue
@@ -43,7 +44,7 @@ func (d *differ) requests(ctx context.Context, from, to *cadb.DB) error {
 	defer stopOld()
 	nextNew, stopNew := iter.Pull2(to.Requests(ctx, filter))
 	defer stopNew()
-	was, is := &pull{next: nextOld, s: &d.rep.Old, d: d}, &pull{next: nextNew, s: &d.rep.New, d: d}
+	was, is := &pull{next: nextOld, s: &d.rep.Old, d: d, name: states[0]}, &pull{next: nextNew, s: &d.rep.New, d: d, name: states[1]}
 	err := errors.Join(was.advance(), is.advance())
 	for err == nil && (was.more || is.more) {
 		switch {
@@ -99,6 +100,11 @@ func (d *differ) compare(was, is *cadb.Request) {
 	had := a == schema.Issued || a == schema.Revoked
 	has := b == schema.Issued || b == schema.Revoked
 	switch {
+	case a == b && len(was.Unread)+len(is.Unread) > 0:
+		// A value that is not there, in a copy whose logs were not replayed, is no other one.
+		if was.Serial != is.Serial || !bytes.Equal(was.RawCertificate, is.RawCertificate) || a == schema.Revoked && !sameRevocation(was, is) {
+			d.add(&d.rep.Other, is, a, b, "not all of it could be read")
+		}
 	case a == b && a == schema.Revoked && !sameRevocation(was, is):
 		d.add(&d.rep.Revoked, is, a, b, "date or reason changed")
 	case a == b && (was.Serial != is.Serial || !bytes.Equal(was.RawCertificate, is.RawCertificate)):

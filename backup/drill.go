@@ -64,6 +64,7 @@ func Drill(ctx context.Context, o DrillOptions) (rep *DrillReport, err error) {
 	defer func() {
 		rep.Duration = time.Since(started)
 		rep.OK = err == nil && !cadb.HasDamage(rep.Findings)
+		judge(rep.Findings, &rep.Verdict, rep.Database, &rep.Proven)
 	}()
 	chain, _, err := o.chain(ctx)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/cadbtest"
 	"github.com/certkeep/certkeep/cadb/schema"
+	"github.com/certkeep/certkeep/certadm"
 )
 
 func drill(t *testing.T, o backup.DrillOptions) *backup.DrillReport {
@@ -208,13 +209,14 @@ func TestParseUntil(t *testing.T) {
 	at := time.Date(2026, 3, 14, 9, 15, 0, 0, time.UTC)
 	for in, want := range map[string]backup.Until{
 		"": {}, "26": {Generation: 26}, "0001a": {Generation: 26}, "0x1A": {Generation: 26}, "log0001a.log": {Generation: 26},
-		"00012": {Generation: 18}, "2026-03-14T09:15:00Z": {Time: at}, "2026-03-14T10:15:00+01:00": {Time: at}, "2026-03-14 09:15": {Time: at},
+		"00012": {Generation: 18}, "1048576": {Generation: 0x100000}, "00100000": {Generation: 0x100000}, "edb00100000.log": {Generation: 0x100000},
+		"100000": {Generation: 100000}, "12345678": {Generation: 12345678}, "2026-03-14T09:15:00Z": {Time: at}, "2026-03-14T10:15:00+01:00": {Time: at}, "2026-03-14 09:15": {Time: at},
 	} {
 		if got, err := backup.ParseUntil(in); err != nil || got.Generation != want.Generation || !got.Time.Equal(want.Time) {
 			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"0", "-1", "1048576", "2026-03-14", "yesterday", "00000", "log00000.log"} {
+	for _, in := range []string{"0", "-1", "2147483648", "0x80000000", "20260314", "00000000", "2026-03-14", "yesterday", "00000", "log00000.log"} {
 		if got, err := backup.ParseUntil(in); err == nil {
 			t.Errorf("%q accepted as %v", in, got)
 		}
@@ -227,7 +229,7 @@ func FuzzParseUntil(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		u, err := backup.ParseUntil(s)
-		if err == nil && u.Generation != 0 && (!u.Time.IsZero() || u.Generation > 0xFFFFF) {
+		if err == nil && u.Generation != 0 && (!u.Time.IsZero() || u.Generation > certadm.MaxLogGeneration) {
 			t.Fatalf("%q: %+v", s, u)
 		}
 	})

@@ -177,6 +177,7 @@ func (c *contents) checkESESet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.v.old += oldLogs(report)
 	if in.database != nil {
 		c.v.rep.Verdict = report.String()
 	}

@@ -69,9 +69,9 @@ func TestVerifyESEDamage(t *testing.T) {
 		{"log of another authority", edit(log4, foreign(4)), cadb.Damage, cadb.CodeForeign, "JET_errBadLogSignature"},
 		{"log of another generation", edit(log4, func([]byte) []byte { return f.Stream.Log(6) }), cadb.Damage, cadb.CodeChain, "generation"},
 		{"logs swapped", swap, cadb.Damage, cadb.CodeChain, "JET_errLogGenerationMismatch"},
-		{"first log missing", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, log3)) }, cadb.Damage, cadb.CodeMissing, "logs 3 are missing"},
-		{"log missing", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, log4)) }, cadb.Damage, cadb.CodeMissing, "logs 4 are missing"},
-		{"last log missing", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, log5)) }, cadb.Damage, cadb.CodeMissing, "logs 5 are missing"},
+		{"first log missing", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, log3)) }, cadb.Damage, cadb.CodeMissing, "log 3 is missing"},
+		{"log missing", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, log4)) }, cadb.Damage, cadb.CodeMissing, "log 4 is missing"},
+		{"last log missing", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, log5)) }, cadb.Damage, cadb.CodeMissing, "log 5 is missing"},
 		{"all logs missing", func(t *testing.T, dir string) {
 			for _, l := range []string{log3, log4, log5} {
 				os.Remove(filepath.Join(dir, l))

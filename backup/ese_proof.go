@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
+	"github.com/certkeep/certkeep/ese"
 	"github.com/certkeep/certkeep/ese/esecheck"
 )
 
@@ -67,8 +69,8 @@ var recoveryOpen = Statement{"recovery", "That the logs can be replayed: AD CS a
 func (r *Recovery) wholeStatements() []Statement {
 	logs, c := r.Logs, r.Checked
 	from, to := logs[0].Generation, logs[len(logs)-1].Generation
-	files := fmt.Sprintf("The database and %s (%s) are whole: each of %s and every segment has the checksum in it", count(len(logs), "log"), generations(from, to),
-		count(int64(c.Pages.Good+c.Pages.Correctable), "page"))
+	files := fmt.Sprintf("The database and %s (%s) are whole: each of %s and %s", count(len(logs), "log"), generations(from, to),
+		count(int64(c.Pages.Good+c.Pages.Correctable), "page"), segments(oldLogs(c)))
 	if !r.Chain.Full().Manifest.Synthesized {
 		files += ", and every byte the SHA-256 that the manifest records"
 	}
@@ -79,6 +81,107 @@ func (r *Recovery) wholeStatements() []Statement {
 	return []Statement{{"files", files + "."}, {"chain", chain + "."}, {"verdict", "Verdict: " + c.String() + "."}}
 }
 
+// certain is the time up to which everything that happened is in the logs that are used.
+// When the last log of a set of AD CS was closed, nobody says: it had been begun, and the
+// backup that closed it had been, too. Until when it may hold something is Target.Closed.
+func (r *Recovery) certain() time.Time {
+	t := r.Target.Closed
+	if r.Engine.Replays() || r.Checked == nil {
+		return t
+	}
+	var made ese.LogTime
+	for _, l := range r.Checked.Logs {
+		if l.Generation == r.Target.Generation {
+			made = l.Created
+		}
+	}
+	if r.Target.Generation < r.Latest.Generation { // when the next one was begun
+		if !inUTC(made) {
+			t = t.Add(-easternmost)
+		}
+		return t
+	}
+	t = notBefore(made)
+	for _, l := range r.Logs {
+		if l.Generation != r.Target.Generation || l.Set < 0 {
+			continue
+		}
+		if m := r.Chain[l.Set].Manifest; !m.Synthesized {
+			t = latest(t, m.Start.Add(-clockDifference))
+		}
+		if h := r.Checked.Header; l.Set == 0 && h != nil && h.StreamingBackup() {
+			t = latest(t, notBefore(h.FullCur.Time))
+		}
+	}
+	return t
+}
+
+// inUTC reports the mark that a time of ESE has if it is in UTC. Without it the time is
+// local to a place that is not known.
+func inUTC(t ese.LogTime) bool { return t[6]&1 != 0 }
+
+// notBefore is the earliest that a time of ESE can mean.
+func notBefore(t ese.LogTime) time.Time {
+	at := t.Time()
+	if at.IsZero() || inUTC(t) {
+		return at
+	}
+	return at.Add(-easternmost)
+}
+
+// clockDifference is what the clocks of two machines that talk to each other may differ
+// by, and easternmost how far a local time can be before UTC.
+const (
+	clockDifference = 5 * time.Minute
+	easternmost     = 14 * time.Hour
+)
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// later says that nothing is proven of what came after the logs that are used.
+func (r *Recovery) later() Statement {
+	if certain := r.certain(); !certain.Equal(r.Target.Closed) {
+		return Statement{"later", fmt.Sprintf("That nothing is lost: what happened after the last log used was closed is not in it; that was at some time from %s, to %s, the date of its set.",
+			when(certain), when(r.Target.Closed))}
+	}
+	return Statement{"later", fmt.Sprintf("That nothing is lost: what happened after %s, when the last log used was closed, is not in it.", when(r.Target.Closed))}
+}
+
+// oldLogs counts the logs of before Windows Server 2012, of which the header can be
+// checked and the body cannot.
+func oldLogs(r *esecheck.Report) (n int) {
+	for _, l := range r.Logs {
+		if l.Major < 8 {
+			n++
+		}
+	}
+	return n
+}
+
+// segments says what was proven of the logs of which old ones have none.
+func segments(old int) string {
+	const has = "every segment of the logs has the checksum in it"
+	if old > 0 {
+		return fmt.Sprintf("%s, but for %s of an old version, of which the header alone was checked", has, count(old, "log"))
+	}
+	return has
+}
+
+// parsed says how many certificates agree with their rows, and how many nobody could tell
+// of.
+func parsed(rep *cadb.Report) Statement {
+	text := fmt.Sprintf("Every certificate in it parses (%d), and agrees with its row; no serial number stands twice.", rep.Certificates)
+	if rep.Unparsed > 0 {
+		text = fmt.Sprintf("%s in it agree with their rows, and %d that do not parse here have the hash in theirs; no serial number stands twice.", count(rep.Certificates, "certificate"), rep.Unparsed)
+	}
+	return Statement{"certificates", text}
+}
+
 // provenUnreplayed is proven for a database that was read as it was copied.
 func (r *Recovery) provenUnreplayed(p proof) []Statement {
 	rep := &p.report
@@ -87,7 +190,7 @@ func (r *Recovery) provenUnreplayed(p proof) []Statement {
 		return out
 	}
 	out = append(out,
-		Statement{"certificates", fmt.Sprintf("Every certificate in it parses (%d), and agrees with its row; no serial number stands twice.", rep.Certificates)},
+		parsed(rep),
 		Statement{"signatures", fmt.Sprintf("%s issued and revoked certificates in it are signed by %s (certificate from %s).",
 			allOf(rep.Signatures, rep.Dispositions[schema.Issued]+rep.Dispositions[schema.Revoked]), rep.Issuer, p.caFrom)})
 	if rep.CRLs > 0 {

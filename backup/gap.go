@@ -111,7 +111,7 @@ var ErrForeignCRL = errors.New("not a CRL of this authority")
 type gapFinder struct {
 	cas    caCertificates
 	report *cadb.Report // of the restored database
-	until  time.Time    // when the last log of the restored database was closed
+	until  time.Time    // up to when everything is in the restored database
 	gap    Gap
 
 	// blind says that the restored database could not be read: what it knows is

@@ -32,6 +32,17 @@ func (z *materializer) outside(ctx context.Context) error {
 	for _, l := range m.Logs {
 		infos = append(infos, l.LogInfo)
 	}
+	if !m.Engine.Replays() {
+		z.closingTimes(infos)
+		if last := m.Logs[len(m.Logs)-1]; last.Set < 0 {
+			// It was written to its end by then; a copy of it is later still.
+			fi, err := os.Stat(last.File.Source)
+			if err != nil {
+				return err
+			}
+			infos[len(infos)-1].Closed = fi.ModTime().UTC()
+		}
+	}
 	m.Latest = infos[len(infos)-1]
 	target, err := z.o.Until.target(infos, m.Earliest.Generation)
 	if err != nil {

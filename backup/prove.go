@@ -132,7 +132,7 @@ func counts(m map[schema.Disposition]int) string {
 func (r *Recovery) notProven(p proof) []Statement {
 	tip, full := r.Chain.Tip(), r.Chain.Full()
 	out := []Statement{
-		{"later", fmt.Sprintf("That nothing is lost: what happened after %s, when the last log used was closed, is not in it.", when(r.Target.Closed))},
+		r.later(),
 	}
 	if r.Unreplayed {
 		out = append([]Statement{recoveryOpen}, out...)

@@ -416,10 +416,10 @@ func (j *restoreJob) findGap(ctx context.Context) (err error) {
 		}
 	}
 	if j.rec.DB == nil {
-		j.gap = newBlindGapFinder(j.rec.Target.Closed, j.cas)
+		j.gap = newBlindGapFinder(j.rec.certain(), j.cas)
 	} else {
 		report := j.rep.Database.Report // the finder changes it
-		if j.gap, err = newGapFinder(ctx, j.rec.DB, &report, j.rec.Target.Closed, j.cas); err != nil {
+		if j.gap, err = newGapFinder(ctx, j.rec.DB, &report, j.rec.certain(), j.cas); err != nil {
 			return err
 		}
 	}

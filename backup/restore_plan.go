@@ -70,9 +70,12 @@ func (j *restoreJob) plan() {
 	j.step(stepStart).State = StepOpen
 
 	r := j.rec
-	if d := j.rep.Database; d != nil {
+	switch d := j.rep.Database; {
+	case d != nil && r.Unreplayed:
+		say(stepVerify, "no fault was found, and the logs follow each other to generation %s; the service replays them as it starts. Read without them: %s", generation(r.Target.Generation), counts(d.Dispositions))
+	case d != nil:
 		say(stepVerify, "recovered to generation %s, closed %s: %s", generation(r.Target.Generation), when(r.Target.Closed), counts(d.Dispositions))
-	} else {
+	default:
 		say(stepVerify, "every file is what the manifest says, and the logs follow each other to generation %s; the service replays them as it starts", generation(r.Target.Generation))
 	}
 	if j.control == nil {

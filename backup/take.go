@@ -215,7 +215,7 @@ func (t *taker) run(ctx context.Context, parent *parentSet) (res *TakeResult, er
 	}
 	// The place is claimed first: a refused folder should not cost the server
 	// a session.
-	t.w, err = t.o.Store.Create(ctx, backupset.CreateOptions{Name: t.o.Name, Force: t.o.Force})
+	t.w, err = t.o.Store.Create(ctx, backupset.CreateOptions{Name: t.o.Name, Force: t.o.Force, CA: t.ca()})
 	if err != nil {
 		return nil, err
 	}
@@ -245,8 +245,7 @@ func (t *taker) run(ctx context.Context, parent *parentSet) (res *TakeResult, er
 
 	t.m = backupset.Manifest{
 		ID: backupset.NewID(started), Tool: t.o.Tool, Engine: t.identity.Engine, Type: backupset.Full, Start: started,
-		CA: backupset.CA{Name: t.identity.Name, SanitizedName: t.identity.SanitizedName, Host: t.identity.Host,
-			CertificateSHA256: fingerprint(t.identity.Certificate)},
+		CA: t.ca(),
 	}
 	if parent != nil {
 		t.m.Type = backupset.Incremental
@@ -284,6 +283,12 @@ func (t *taker) run(ctx context.Context, parent *parentSet) (res *TakeResult, er
 		putErr = fmt.Errorf("set %s stays unconfirmed, its receipt could not be written: %w", t.m.ID, putErr)
 	}
 	return res, errors.Join(truncErr, endErr, putErr)
+}
+
+// ca is the authority as its server names it.
+func (t *taker) ca() backupset.CA {
+	return backupset.CA{Name: t.identity.Name, SanitizedName: t.identity.SanitizedName, Host: t.identity.Host,
+		CertificateSHA256: fingerprint(t.identity.Certificate)}
 }
 
 // copyAll makes steps 5 to 13.

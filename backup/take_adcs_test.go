@@ -70,7 +70,7 @@ func (b *adcsBackup) DatabaseNames(context.Context) (certadm.FileList, error) {
 
 func (b *adcsBackup) Logs(context.Context) (l certadm.FileList, err error) {
 	for g := b.first; g <= b.last; g++ {
-		l = append(l, certadm.FileEntry{Type: certadm.FileLog, Path: certLog + fmt.Sprintf("edb%05X.log", g)})
+		l = append(l, certadm.FileEntry{Type: certadm.FileLog, Path: certLog + esetest.LogName(g)})
 	}
 	return l, nil
 }

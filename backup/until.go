@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -34,14 +35,14 @@ func (u Until) String() string {
 }
 
 // generation prints a generation as people count and as file names spell it.
-func generation(g uint32) string { return fmt.Sprintf("%d (%05x)", g, g) }
+func generation(g uint32) string { return fmt.Sprintf("%d (%s)", g, certadm.LogDigits(g)) }
 
 // untilLayouts are the times that ParseUntil reads; without a zone they are UTC.
 var untilLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04"}
 
 // ParseUntil reads GENERATION or TIME. A generation is a decimal number, or
-// hexadecimal as the digits of a log's name: five of them, the name itself, or
-// with 0x before it. A time is RFC 3339, or without a zone UTC; a day alone
+// hexadecimal as the digits of a log's name: five of them, or eight that begin
+// with 0, the name itself, or with 0x before it. A time is RFC 3339, or without a zone UTC; a day alone
 // would leave open whether it is meant to be in or out, and is refused.
 func ParseUntil(s string) (Until, error) {
 	s = strings.TrimSpace(s)
@@ -58,10 +59,13 @@ func ParseUntil(s string) (Until, error) {
 		digits, base := s, 10
 		if hex, found := strings.CutPrefix(strings.ToLower(s), "0x"); found {
 			digits, base = hex, 16
-		} else if len(s) == 5 {
+		} else if len(s) == 5 || len(s) == 8 && s[0] == '0' {
 			base = 16
 		}
 		n, err := strconv.ParseUint(digits, base, 32)
+		if _, day := time.Parse("20060102", s); day == nil {
+			err = errors.New("a day")
+		}
 		if err != nil || n > certadm.MaxLogGeneration {
 			return Until{}, fmt.Errorf("%q is neither a generation (26, 0001a, 0x1a) nor a time (2026-03-14T09:15:00Z)", s)
 		}

@@ -84,6 +84,7 @@ func Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
 	if v.rep.Findings == nil {
 		v.rep.Findings = []cadb.Finding{} // JSON: a list, also when empty
 	}
+	v.rep.judge()
 	return v.rep, err
 }
 
@@ -96,6 +97,8 @@ type verifier struct {
 	// The whole logs of all sets, and what to call them.
 	logs   map[uint32]cadb.LogInfo
 	labels map[uint32]string
+
+	old int // logs of AD CS whose bodies cannot be checked
 }
 
 func (v *verifier) add(sev cadb.Severity, code, file, format string, args ...any) {
@@ -272,7 +275,10 @@ func (v *verifier) statements(chain backupset.Chain) {
 			if v.rep.Verdict == "" {
 				say(&v.rep.Proven, "content", "Every log is whole by its own digest, header and frames, and follows the one before it.")
 			} else {
-				say(&v.rep.Proven, "content", "Every page of the database and every segment of the logs has the checksum in it, header and trailer are whole, the logs follow each other and are this database's: %s.", v.rep.Verdict)
+				say(&v.rep.Proven, "content", "Every page of the database and %s, header and trailer are whole, the logs follow each other and are this database's.", segments(v.old))
+				if !v.o.Level.reaches(LevelDatabase) {
+					say(&v.rep.Proven, "verdict", "Verdict: %s.", v.rep.Verdict)
+				}
 			}
 		}
 	}

@@ -1,6 +1,8 @@
 package backup
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/certkeep/certkeep/backupset"
@@ -29,6 +31,27 @@ type VerifyReport struct {
 	Started  time.Time     `json:"started"`
 	Duration time.Duration `json:"duration_nanoseconds"`
 	Bytes    int64         `json:"bytes_read"`
+}
+
+// judge makes the last word of what the check of database and logs came to and of all
+// other findings: a verdict without a fault must not stand beside damage.
+func (r *VerifyReport) judge() { judge(r.Findings, &r.Verdict, r.Database, &r.Proven) }
+
+func judge(found []cadb.Finding, verdict *string, db *DatabaseReport, proven *[]Statement) {
+	n := 0
+	for _, f := range found {
+		if f.Severity == cadb.Damage {
+			n++
+		}
+	}
+	if *verdict == "" || n == 0 {
+		return
+	}
+	*verdict = fmt.Sprintf("damaged: %d findings", n)
+	if db != nil {
+		db.Verdict = *verdict
+	}
+	*proven = slices.DeleteFunc(*proven, func(s Statement) bool { return s.Code == "verdict" })
 }
 
 // SetReport is one set of the chain.

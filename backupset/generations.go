@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/certkeep/certkeep/certadm"
 )
 
 // Generations is an ascending list of log generations. As text it is a list of
@@ -91,22 +93,18 @@ func parseGeneration(s string) (uint32, error) {
 }
 
 // LogGeneration takes the name of a log apart: three letters for the engine
-// ("edb" for ESE, "log" for SQLite) and five hexadecimal digits, or eight as
-// ESE writes beyond 0xFFFFF. Letter case is ignored. The current log (edb.log)
-// and reserve logs are not generations.
+// ("edb" for ESE, "log" for SQLite), returned in lower case, and the generation,
+// see [certadm.ParseLogGeneration]. It is a name alone that is meant, not a path.
 func LogGeneration(name string) (base string, generation uint32, ok bool) {
-	stem, ok := strings.CutSuffix(strings.ToLower(name), ".log")
-	if !ok || len(stem) != 8 && len(stem) != 11 {
+	generation, ok = certadm.ParseLogGeneration(name)
+	if !ok || certadm.BaseName(name) != name {
 		return "", 0, false
 	}
-	base, digits := stem[:3], stem[3:]
-	for _, c := range []byte(base) {
-		if c < 'a' || c > 'z' {
-			return "", 0, false
-		}
+	base = strings.ToLower(name[:3])
+	if strings.Trim(base, "abcdefghijklmnopqrstuvwxyz") != "" {
+		return "", 0, false
 	}
-	n, err := parseGeneration(digits)
-	return base, n, err == nil
+	return base, generation, true
 }
 
 func sortEntries(es []Entry) {

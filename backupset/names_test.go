@@ -91,14 +91,14 @@ func TestID(t *testing.T) {
 
 func TestLogGeneration(t *testing.T) {
 	for name, want := range map[string]uint32{"edb0001a.log": 0x1a, "EDB0001A.LOG": 0x1a, "logfffff.log": 0xfffff, "edbabcde.log": 0xabcde,
-		"edb0010ffff.log": 0x10ffff, "edb00100000.log": 0x100000} {
+		"edb0010ffff.log": 0x10ffff, "edb00100000.log": 0x100000, "edb7fffffff.log": 0x7fffffff} {
 		base, g, ok := LogGeneration(name)
 		if !ok || g != want || base != strings.ToLower(name[:3]) {
 			t.Errorf("%s: %s %x %v", name, base, g, ok)
 		}
 	}
 	for _, bad := range []string{"edb.log", "edbres00001.jrs", "edbtmp.log", "edb0001g.log", "edb0001a.log.gz", "edb0001a", "12300001.log",
-		"edb0001.log", "edb000001.log", "edb+001a.log", ".log", ""} {
+		"edb0001.log", "edb000001.log", "edb+001a.log", "edb00000.log", "edb80000000.log", "x/edb00001.log", `x\edb00001.log`, ".log", ""} {
 		if _, _, ok := LogGeneration(bad); ok {
 			t.Errorf("%q is taken for a log", bad)
 		}

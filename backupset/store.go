@@ -35,6 +35,9 @@ type CreateOptions struct {
 	Name string
 	// Force replaces a set of that name, when the new one is committed.
 	Force bool
+	// CA is the authority the set is taken from, as far as it is known. A Store that
+	// keeps keys for each authority needs it; others ignore it.
+	CA CA
 }
 
 // Writer is a set being written. Files may be written one after another or at

@@ -26,6 +26,7 @@ type Report struct {
 	// whose signature by Issuer was verified, RequestSignatures the PKCS #10
 	// requests whose own signature was.
 	Certificates      int64 `json:"certificates"`
+	Unparsed          int64 `json:"unparsed,omitempty"` // see Check
 	Signatures        int64 `json:"signatures"`
 	RequestSignatures int64 `json:"request_signatures"`
 	Extensions        int64 `json:"extensions"`
@@ -77,6 +78,9 @@ var ErrNoCACertificate = errors.New("no CA certificate to check signatures by: t
 // without its certificate, an extension without its request, a revocation that the CRL
 // does not have. What stands in one row must agree there, too.
 //
+// A certificate that AD CS issued, whose hash is that of its row, and that cannot be
+// parsed here (others are less strict) is a warning, and counted as Unparsed.
+//
 // All cores are used, and memory in proportion to the longest CRL, plus eight
 // bytes a certificate. A failure to read the database is returned as an error,
 // along with the report on what was read until then; what is wrong in the
@@ -99,11 +103,13 @@ type checker struct {
 	report Report
 	found  Findings
 
-	crls  map[uint32]*newestCRL // by NameID
+	crls  map[uint32]*newestCRL // by the number of the CA key
 	seed  maphash.Seed
 	seen  []uint64 // hashes of serial numbers
 	hasCA bool     // the database has CA certificates
-	ownCA bool     // and ca is one of them
+	ownCA bool     // and ca, or an older one, is one of them
+	named int      // how many of them have ca's name
+	newCA bool     // and one of those is not from before ca
 
 	earlier    []*x509.Certificate // those that the database alone names
 	incomplete []*IncompleteError
@@ -156,9 +162,7 @@ func (c *checker) run(ctx context.Context) error {
 		c.add(c.explained(Finding{Severity: Damage, Code: CodeMissing, Where: fmt.Sprintf("%s of request %d", o.table, o.id), Message: "there is no such request"}))
 	}
 	c.remarks()
-	if c.hasCA && !c.ownCA {
-		c.add(Finding{Severity: Damage, Code: CodeForeign, Message: "the CA certificates in the database are not the one given: it is another authority's database"})
-	}
+	c.authority()
 	return nil
 }
 
@@ -310,6 +314,9 @@ func (c *checker) tally(j *job) {
 	if j.res.signed {
 		c.report.Signatures++
 	}
+	if j.res.unparsed {
+		c.report.Unparsed++
+	}
 	if j.res.byEarlier {
 		c.report.EarlierCA++
 	}
@@ -321,8 +328,7 @@ func (c *checker) tally(j *job) {
 		c.seen = append(c.seen, maphash.String(c.seed, r.Serial))
 	}
 	if r.Disposition == schema.CACert && r.RawCertificate != nil {
-		c.hasCA = true
-		c.ownCA = c.ownCA || slices.Equal(r.RawCertificate, c.ca.Raw)
+		c.caRow(r)
 	}
 	c.checkRevocation(j)
 }

@@ -22,6 +22,10 @@ type newestCRL struct {
 	this    time.Time
 	entries map[string]*crlEntry // by serial
 	raw     []byte
+
+	// partial says that it has an issuing distribution point, so that it may be one of
+	// several that share what is revoked.
+	partial bool
 }
 
 // crlEntry is what a CRL says of one certificate.
@@ -35,6 +39,13 @@ type crlEntry struct {
 // not in it: the date is set before the row is stored, and the CRL is made of
 // what is stored.
 const revocationGrace = 5 * time.Minute
+
+// clockSkew is how long before the making of a CRL its date may be. AD CS dates it back
+// (ClockSkewMinutes, ten by default), and leaves out what had expired when it was made.
+const clockSkew = 24 * time.Hour
+
+// oidIssuingPoint is the issuingDistributionPoint of RFC 5280 section 5.2.5.
+var oidIssuingPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
 
 // oidDeltaCRL is the deltaCRLIndicator of RFC 5280 section 5.2.4.
 var oidDeltaCRL = asn1.ObjectIdentifier{2, 5, 29, 27}
@@ -59,11 +70,15 @@ func (c *checker) checkCRLs(ctx context.Context) error {
 		if row.Number > c.report.NewestCRL || c.report.NewestCRL == 0 {
 			c.report.NewestCRL, c.report.CRLThisUpdate, c.report.CRLNextUpdate = row.Number, row.ThisUpdate, row.NextUpdate
 		}
-		key := [2]int64{row.Number, int64(row.NameID)<<1 | int64(min(row.MinBase, 1))}
-		if numbers[key] {
-			add(Damage, CodeDuplicate, "the number stands twice")
+		twice := [2]int64{row.Number, int64(row.NameID)<<1 | int64(min(row.MinBase, 1))}
+		if numbers[twice] {
+			sev := Damage
+			if !c.rules.strict {
+				sev = Warning // AD CS can part a CRL into several, of one number
+			}
+			add(sev, CodeDuplicate, "the number stands twice")
 		}
-		numbers[key] = true
+		numbers[twice] = true
 		if row.Number < last[row.NameID] {
 			add(Warning, CodeChain, "follows number %d", last[row.NameID])
 		}
@@ -78,11 +93,17 @@ func (c *checker) checkCRLs(ctx context.Context) error {
 			continue
 		}
 		if err := crlSignedBy(crl, slices.Concat([]*x509.Certificate{c.ca}, c.older, c.earlier)); err != nil {
-			add(Damage, CodeSignature, "RawCRL: %v", err)
+			if notCheckable(err) {
+				add(Warning, CodeUnchecked, "RawCRL: signature not checked: %v", err)
+			} else {
+				add(Damage, CodeSignature, "RawCRL: %v", err)
+			}
 		}
 		c.compareCRL(row, crl, add)
-		if n := c.crls[row.NameID]; row.MinBase == 0 && (n == nil || row.Number >= n.number) {
-			c.crls[row.NameID] = &newestCRL{number: row.Number, this: crl.ThisUpdate, raw: row.Raw}
+		key := keyIndex(row.NameID)
+		if n := c.crls[key]; row.MinBase == 0 && (n == nil || row.Number >= n.number) {
+			c.crls[key] = &newestCRL{number: row.Number, this: crl.ThisUpdate, raw: row.Raw,
+				partial: slices.ContainsFunc(crl.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidIssuingPoint) })}
 		}
 	}
 	for _, n := range c.crls {
@@ -141,7 +162,7 @@ func (c *checker) compareCRL(row CRL, crl *x509.RevocationList, add func(Severit
 // checkRevocation compares a row with the newest base CRL of its CA key.
 func (c *checker) checkRevocation(j *job) {
 	r := &j.row
-	n := c.crlOf(r.IssuerNameID)
+	n := c.crls[keyIndex(r.IssuerNameID)]
 	if n == nil || r.Serial == "" {
 		return
 	}
@@ -166,21 +187,18 @@ func (c *checker) checkRevocation(j *job) {
 		return
 	}
 	// It may be left out of the CRL when it had expired by then.
-	if j.res.parsed && !j.res.notAfter.Before(n.this) && r.RevokedEffectiveWhen.Before(n.this) {
+	skew := clockSkew
+	if c.rules.strict {
+		skew = 0
+	}
+	if j.res.parsed && !n.partial && !j.res.notAfter.Before(n.this.Add(skew)) && r.RevokedEffectiveWhen.Before(n.this) {
 		add("it was revoked on %s, and CRL %d of %s does not list %s", stamp(r.RevokedWhen), n.number, stamp(n.this), r.Serial)
 	}
 }
 
-// crlOf finds the CRL of the CA key that signed a certificate. AD CS counts
-// keys in the high half of IssuerNameID and of NameId.
-func (c *checker) crlOf(issuer uint32) *newestCRL {
-	for id, n := range c.crls {
-		if id>>16 == issuer>>16 {
-			return n
-		}
-	}
-	return nil
-}
+// keyIndex is the number of the CA key in an IssuerNameID or NameId: AD CS counts keys in
+// the high half, and in the low one certificates, of which a key can have several.
+func keyIndex(nameID uint32) uint32 { return nameID >> 16 }
 
 // revokedElsewhere reports what the newest CRL revokes and no row knows.
 func (c *checker) revokedElsewhere() {

@@ -41,6 +41,33 @@ func (c *checker) remarks() {
 	}
 }
 
+// caRow takes in a certificate that the database has for the authority's own.
+func (c *checker) caRow(r *Request) {
+	c.hasCA = true
+	if slices.Equal(r.RawCertificate, c.ca.Raw) || slices.ContainsFunc(c.older, func(ca *x509.Certificate) bool { return slices.Equal(r.RawCertificate, ca.Raw) }) {
+		c.ownCA = true
+		return
+	}
+	if cert, err := x509.ParseCertificate(r.RawCertificate); err == nil && slices.Equal(cert.RawSubject, c.ca.RawSubject) {
+		c.named++
+		c.newCA = c.newCA || !cert.NotBefore.Before(c.ca.NotBefore)
+	}
+}
+
+// authority says whether the database is of the authority whose certificate was given.
+// One of before a renewal has only certificates of before; a copy of just after it may
+// have the new one in its logs.
+func (c *checker) authority() {
+	switch {
+	case !c.hasCA || c.ownCA:
+	case !c.rules.strict && c.named > 0 && (c.rules.fuzzy || !c.newCA):
+		c.add(Finding{Severity: Warning, Code: CodeForeign, Message: "the CA certificate given is not in the database, which has others of the same name: " +
+			"either the authority was renewed since, or it is another one with that name"})
+	default:
+		c.add(Finding{Severity: Damage, Code: CodeForeign, Message: "the CA certificates in the database are not the one given: it is another authority's database"})
+	}
+}
+
 // ownSerial says that a row has a serial number that this authority gave, which must
 // be its only one. AD CS also keeps certificates of itself and of others.
 func (c *checker) ownSerial(r *Request) bool {

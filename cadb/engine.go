@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/certkeep/certkeep/ese"
 )
 
 // Engine knows the files of a database engine: its logs, and how a copied
@@ -146,12 +148,8 @@ func wrapName(name string, err error) error {
 
 // isESELogName recognizes edb.log, edbXXXXX.log and edbXXXXXXXX.log.
 func isESELogName(name string) bool {
-	stem, ok := strings.CutSuffix(strings.ToLower(name), ".log")
-	digits, isLog := strings.CutPrefix(stem, "edb")
-	if !ok || !isLog || (len(digits) != 0 && len(digits) != 5 && len(digits) != 8) {
-		return false
-	}
-	return strings.Trim(digits, "0123456789abcdef") == ""
+	kind, base, _ := ese.ParseLogName(name)
+	return (kind == ese.LogName || kind == ese.CurrentLog) && strings.EqualFold(base, "edb")
 }
 
 // isESELog believes the name: the first sector of an ESE log begins with a

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/ese"
 )
 
@@ -19,10 +20,7 @@ func (eseEngine) Name() string { return EngineESE }
 // LogName is as AD CS names its logs: edb00001.log, with digits in capitals, of which
 // there are eight from generation 0x100000 on.
 func (eseEngine) LogName(g uint32) string {
-	if g > 0xfffff {
-		return fmt.Sprintf("edb%08X.log", g)
-	}
-	return fmt.Sprintf("edb%05X.log", g)
+	return "edb" + strings.ToUpper(certadm.LogDigits(g)) + ".log"
 }
 
 func (eseEngine) ParseLogName(name string) (uint32, bool) {

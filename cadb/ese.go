@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"os"
 	"sync"
 
@@ -123,11 +124,24 @@ func (r *eseReader) readSchema() error {
 		for _, index := range x.Indexes() {
 			x.ordered = x.ordered || index.Primary() && len(index.Columns) > 0 && index.Columns[0] == x.id.Name
 		}
+		x.ordered = x.ordered && !x.beginsHigh(r)
 		tables[t.Name] = x
 	}
 	r.requestTable, r.certTable = newESERequests(tables[schema.Requests]), newESECertificates(tables[schema.Certificates])
 	r.extensionTable, r.attributeTable, r.crlTable = tables[schema.CertificateExtensions], tables[schema.RequestAttributes], tables[schema.CRLs]
 	return nil
+}
+
+// beginsHigh says that the first row's number is from 2^31 on. The engine's numbers of 32
+// bits have a sign, and such rows come before all others.
+func (t eseTable) beginsHigh(r *eseReader) bool {
+	for row, err := range t.Rows() {
+		if err == nil {
+			w := eseRow{x: &faults{r: r, table: t.name}, row: row}
+			return w.id(t.id) > math.MaxInt32
+		}
+	}
+	return false
 }
 
 // table returns one of the five by its name.

@@ -70,9 +70,10 @@ const (
 	ControlRestart  Control = 3 // CSCONTROL_RESTART: succeeds without effect
 )
 
-// MaxLogGeneration is the highest log generation that five hexadecimal digits
-// can name.
-const MaxLogGeneration = 0xFFFFF
+// MaxLogGeneration is the highest log generation: ESE counts in a signed number of
+// 32 bits, which eight hexadecimal digits name, see [ParseLogGeneration]. An
+// authority whose names end at five digits refuses more than 0xFFFFF itself.
+const MaxLogGeneration = 0x7FFFFFFF
 
 // Service is one client's connection to one certification authority. A second
 // Service on the same authority is a second client: there is at most one

@@ -33,28 +33,52 @@ func ReadBufferSize(hint int) int {
 
 // ParseLogGeneration returns the generation that a log's name gives in its five
 // hexadecimal digits: 0x1a for `edb0001a.log`, or `log0001a.log`, in any case
-// and in any directory. It is false for every other name, the current log
-// `edb.log` and generation 0 included.
+// and in any directory. ESE has no end at `edbFFFFF.log`: `edb00100000.log`
+// follows, with eight digits, which as text sorts before it. It is false for
+// every other name, the current log `edb.log`, generation 0 and what is above
+// [MaxLogGeneration] included.
 func ParseLogGeneration(name string) (uint32, bool) {
 	name = BaseName(name)
-	// three characters of base name, five digits, the extension
-	if len(name) != 12 || !strings.EqualFold(name[8:], ".log") {
+	stem, ok := cutLogExtension(name)
+	const base = 3 // characters before the digits
+	if !ok || len(stem) != base+5 && len(stem) != base+8 {
 		return 0, false
 	}
-	for _, c := range []byte(name[:3]) {
+	for _, c := range []byte(stem[:base]) {
 		if !isAlphanumeric(c) {
 			return 0, false
 		}
 	}
 	var gen uint32
-	for _, c := range []byte(name[3:8]) {
+	for _, c := range []byte(stem[base:]) {
 		d := hexDigit(c)
 		if d < 0 {
 			return 0, false
 		}
 		gen = gen<<4 | uint32(d)
 	}
-	return gen, gen != 0
+	if gen == 0 || gen > MaxLogGeneration {
+		return 0, false
+	}
+	return gen, true
+}
+
+// LogDigits spells a generation as the names of logs do: in five hexadecimal digits,
+// in eight from 0x100000 on. With fewer, "100000" could be taken for a decimal number.
+func LogDigits(generation uint32) string {
+	if generation > 0xFFFFF {
+		return fmt.Sprintf("%08x", generation)
+	}
+	return fmt.Sprintf("%05x", generation)
+}
+
+func cutLogExtension(name string) (stem string, ok bool) {
+	const ext = ".log"
+	n := len(name) - len(ext)
+	if n < 0 || !strings.EqualFold(name[n:], ext) {
+		return name, false
+	}
+	return name[:n], true
 }
 
 // BaseName returns the last element of a UNC name, or of a path with either

@@ -2,7 +2,6 @@ package certadm
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -32,7 +31,8 @@ func TestParseLogGeneration(t *testing.T) {
 		name string
 		want uint32 // 0: no generation
 	}{
-		{"edb0001a.log", 0x1a}, {"log0001a.log", 0x1a}, {"EDB0001A.LOG", 0x1a}, {"edb00001.log", 1}, {"edbfffff.log", MaxLogGeneration},
+		{"edb0001a.log", 0x1a}, {"log0001a.log", 0x1a}, {"EDB0001A.LOG", 0x1a}, {"edb00001.log", 1}, {"edbfffff.log", 0xfffff}, {"edb00100000.log", 0x100000}, {"EDB0000001A.LOG", 0x1a}, {"edb7FFFFFFF.log", MaxLogGeneration},
+		{"edb80000000.log", 0}, {"edb00000000.log", 0}, {"edb000001a.log", 0}, {"edb0000001a1.log", 0},
 		{`\\SRV\C$\Windows\system32\CertLog\edb0001a.log`, 0x1a}, {"/var/ca/log/log000ff.log", 0xff}, {`dir\sub/log00010.log`, 0x10},
 		{"edb.log", 0}, {"edb00000.log", 0}, {"edb0001.log", 0}, {"edb00001a.log", 0}, {"edb0001g.log", 0}, {"edb0001a.jtx", 0},
 		{"edb0001a.log.bak", 0}, {"edb0001a.log/", 0}, {"edbres00001.jrs", 0}, {"", 0}, {"edb.chk", 0}, {"é00001a.log", 0}, {"edb-001a.log", 0}, {"edb+001a.log", 0},
@@ -45,14 +45,24 @@ func TestParseLogGeneration(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		gen := rapid.Uint32Range(1, MaxLogGeneration).Draw(t, "gen")
 		base := rapid.SampledFrom([]string{"edb", "log", "EDB"}).Draw(t, "base")
-		if got, ok := ParseLogGeneration(fmt.Sprintf("%s%05x.log", base, gen)); got != gen || !ok {
+		if got, ok := ParseLogGeneration(logName(base, gen)); got != gen || !ok {
 			t.Fatalf("%#x, %v", got, ok)
 		}
 	})
 }
 
+func logName(base string, gen uint32) string { return base + LogDigits(gen) + ".log" }
+
+func TestLogDigits(t *testing.T) {
+	for gen, want := range map[uint32]string{1: "00001", 0xfffff: "fffff", 0x100000: "00100000", MaxLogGeneration: "7fffffff"} {
+		if got := LogDigits(gen); got != want {
+			t.Errorf("%#x: %s, want %s", gen, got, want)
+		}
+	}
+}
+
 func FuzzParseLogGeneration(f *testing.F) {
-	for _, s := range []string{"edb0001a.log", `\\SRV\x\log00001.log`, "edb.log", "edb00000.log", "", `\`} {
+	for _, s := range []string{"edb0001a.log", `\\SRV\x\log00001.log`, "edb00100000.log", "edb.log", "edb00000.log", "", `\`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -66,7 +76,7 @@ func FuzzParseLogGeneration(f *testing.F) {
 func logList(gens ...uint32) FileList {
 	var l FileList
 	for _, g := range gens {
-		l = append(l, FileEntry{FileLog, fmt.Sprintf(`\\SRV\L\edb%05x.log`, g)})
+		l = append(l, FileEntry{FileLog, `\\SRV\L\` + logName("edb", g)})
 	}
 	return l
 }
@@ -79,6 +89,7 @@ func TestLogRange(t *testing.T) {
 		{nil, 0, 0},
 		{logList(0x1a), 0x1a, 0x1a},
 		{logList(3, 1, 2), 1, 3},
+		{logList(0x100001, 0xfffff, 0x100000, 0xffffe), 0xffffe, 0x100001}, // as text, edb00100000.log comes first
 		{append(logList(9, 10), FileEntry{FilePatch, `\\SRV\L\ca.pat`}, FileEntry{FileDatabase, `\\SRV\edb00001.log`}), 9, 10},
 	} {
 		low, high, err := tt.list.LogRange()

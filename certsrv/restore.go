@@ -10,6 +10,7 @@ import (
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv/account"
+	"github.com/certkeep/certkeep/sqlitelog"
 )
 
 // restoreSession is a restore session. It holds nothing but the right to call;
@@ -148,8 +149,8 @@ func (r *restoreSession) register(ctx context.Context, op string, m account.Meth
 
 // checkRange bounds the generations of a registration.
 func checkRange(low, high uint32) error {
-	if low == 0 || low > high || high > certadm.MaxLogGeneration {
-		return fmt.Errorf("log generations %#x to %#x: 1 to %#x in ascending order are possible", low, high, certadm.MaxLogGeneration)
+	if low == 0 || low > high || high > sqlitelog.MaxGeneration {
+		return fmt.Errorf("log generations %#x to %#x: 1 to %#x in ascending order are possible", low, high, sqlitelog.MaxGeneration)
 	}
 	return nil
 }

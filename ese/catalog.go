@@ -30,6 +30,7 @@ var catalogColumns = []*Column{
 	{ID: 10, Name: "LCMapFlags", Type: Long}, {ID: 11, Name: "KeyMost", Type: UnsignedShort}, {ID: 12, Name: "LVChunkMax", Type: Long},
 	{ID: 128, Name: "Name", Type: Text, CodePage: codePage1252}, {ID: 130, Name: "TemplateTable", Type: Text, CodePage: codePage1252},
 	{ID: 131, Name: "DefaultValue", Type: Binary}, {ID: 132, Name: "KeyFldIDs", Type: Binary},
+	{ID: 134, Name: "ConditionalColumns", Type: Binary}, {ID: 135, Name: "TupleLimits", Type: Binary},
 }
 
 // catalogEntry is one row of the catalog.
@@ -38,6 +39,7 @@ type catalogEntry struct {
 	offset, chunkMax                            uint32
 	name, template                              string
 	value, key                                  []byte
+	partial                                     bool // of an index: not all rows are in it
 }
 
 func (db *Database) loadCatalog() error {
@@ -139,6 +141,7 @@ func readEntry(row Row) (e catalogEntry, err error) {
 		e.value = raw("DefaultValue")
 	case catalogIndex:
 		e.key = raw("KeyFldIDs")
+		e.partial = len(raw("ConditionalColumns")) > 0 || len(raw("TupleLimits")) > 0
 	}
 	return e, row.wrap(err)
 }
@@ -180,7 +183,7 @@ func (b *builder) add(e catalogEntry) error {
 		}
 		b.columns[e.table] = append(b.columns[e.table], c)
 	case catalogIndex:
-		t.indexes = append(t.indexes, Index{Name: e.name, ObjectID: e.id, Root: e.place, Flags: e.flags})
+		t.indexes = append(t.indexes, Index{Name: e.name, ObjectID: e.id, Root: e.place, Flags: e.flags, partial: e.partial})
 		b.keys[e.table] = append(b.keys[e.table], e.key)
 	case catalogLong:
 		t.long, t.chunkMax = tree{e.place, e.id}, int(e.chunkMax)

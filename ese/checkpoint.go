@@ -68,7 +68,10 @@ const flushMapHeader = 8192
 // engine makes anew if it is missing and which no backup has, is not read any further
 // by this package.
 func Identify(r io.ReaderAt, size int64) (FileType, error) {
-	if _, _, err := ReadHeader(r, size); err == nil {
+	if h, _, err := ReadHeader(r, size); err == nil {
+		if h.FileType == FileTemporary {
+			return FileTemporary, nil
+		}
 		return FileDatabase, nil
 	}
 	b := make([]byte, min(max(size, 0), flushMapHeader))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -147,31 +148,34 @@ func (r Row) Values(name string) ([]Value, error) {
 }
 
 // All goes through the columns that are not NULL, with all their values, in the
-// order of the table's columns. It is faster than asking for each.
+// order of the table's columns. It is faster than asking for each: of tagged columns, of
+// which a table can have thousands, it looks only at those that the record has, or that
+// have a default.
 func (r Row) All() iter.Seq2[*Column, []Value] {
 	return func(yield func(*Column, []Value) bool) {
 		if r.table == nil {
 			return
 		}
-		at := make(map[uint32]int, r.rec.entries)
-		for i := range r.rec.entries {
-			id, derived, _ := r.rec.taggedEntry(i)
-			if derived {
-				id |= 1 << 16
-			}
-			at[id] = i
-		}
-		for _, c := range r.table.columns {
-			f, err := field{}, error(nil)
-			if c.ID < firstTagged {
-				f, err = r.rec.field(c)
-			} else {
-				id := c.ID
-				if c.Derived {
-					id |= 1 << 16
+		var buf [64]taggedColumn
+		tagged := r.taggedColumns(buf[:0])
+		always := r.table.layout.always
+		for len(always) > 0 || len(tagged) > 0 {
+			var c *Column
+			var f field
+			var err error
+			switch {
+			case len(tagged) == 0 || len(always) > 0 && always[0].place < tagged[0].column.place:
+				if c, always = always[0], always[1:]; c.ID < firstTagged {
+					f, err = r.rec.field(c)
 				}
-				if i, ok := at[id]; ok {
-					f, err = r.rec.taggedField(i)
+			default:
+				c = tagged[0].column
+				if len(always) > 0 && always[0] == c {
+					always = always[1:]
+				}
+				f, err = r.rec.taggedField(tagged[0].entry)
+				for tagged = tagged[1:]; len(tagged) > 0 && tagged[0].column == c; { // the first counts, as in field
+					tagged = tagged[1:]
 				}
 			}
 			var values []Value
@@ -186,6 +190,34 @@ func (r Row) All() iter.Seq2[*Column, []Value] {
 			}
 		}
 	}
+}
+
+// taggedColumn is a column and its entry in a record.
+type taggedColumn struct {
+	column *Column
+	entry  int
+}
+
+// taggedColumns appends the tagged columns that a record has, in the order of the
+// table's. The engine keeps them in another one only where there is a template.
+func (r Row) taggedColumns(list []taggedColumn) []taggedColumn {
+	sorted := true
+	for i := range r.rec.entries {
+		id, derived, _ := r.rec.taggedEntry(i)
+		c := r.table.layout.tagged[id]
+		if derived {
+			c = r.table.layout.derived[id]
+		}
+		if c == nil { // deleted
+			continue
+		}
+		sorted = sorted && (len(list) == 0 || list[len(list)-1].column.place <= c.place)
+		list = append(list, taggedColumn{c, i})
+	}
+	if !sorted {
+		slices.SortStableFunc(list, func(a, b taggedColumn) int { return a.column.place - b.column.place })
+	}
+	return list
 }
 
 // get is what the typed getters have in common.

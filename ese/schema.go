@@ -83,6 +83,7 @@ type Column struct {
 	Derived  bool   // from the table's template
 
 	offset int // of a fixed column in the record
+	place  int // among the table's columns
 }
 
 // Kinds of columns by their number.
@@ -98,6 +99,8 @@ type Index struct {
 	Root     uint32 // page; the table's own for the primary index
 	Flags    uint32
 	Columns  []string // that the key is made of
+
+	partial bool // only some rows are in it: it has conditions, or is made of parts of texts
 }
 
 // Unique and Primary tell what the flags say.
@@ -131,6 +134,7 @@ type layout struct {
 	fixed, variable [128]*Column
 	tagged          map[uint32]*Column // own ones
 	derived         map[uint32]*Column
+	always          []*Column // that a record can have a value of without an entry for it, in their order
 }
 
 // Name returns the table's name, ID the number of its object, Root its first page.
@@ -191,8 +195,11 @@ func (t *Table) finish(template *Table, own []*Column) {
 			t.columns = append(t.columns, c)
 		}
 	}
-	for _, c := range t.columns {
+	for i, c := range t.columns {
 		t.byName[c.Name] = c
+		if c.place = i; c.ID < firstTagged || c.Default != nil {
+			t.layout.always = append(t.layout.always, c)
+		}
 		switch {
 		case c.ID < firstVariable:
 			t.layout.fixed[c.ID] = c

@@ -29,6 +29,10 @@ type Options struct {
 	// Named says that CreateOptions.Name is the name of a set, which only one
 	// can have.
 	Named bool
+
+	// Allocates is how many bytes of memory may be allocated, and given back, for each
+	// byte that is written or read, where that is not bounded by some buffers.
+	Allocates float64
 }
 
 // Run runs the suite.

@@ -111,7 +111,7 @@ func (s suite) shapes(t *testing.T) {
 		if n++; n > 20 && !need.Heavy() {
 			return // each costs a dozen syncs
 		}
-		first := rapid.Uint32Range(0, 0xFFFF0).Draw(rt, "first")
+		first := rapid.Uint32Range(1, 0xFFFF0).Draw(rt, "first")
 		sample := Full(first, first+rapid.Uint32Range(0, 3).Draw(rt, "more"), rapid.IntRange(0, 3<<20).Draw(rt, "size"))
 		if rapid.Bool().Draw(rt, "incremental") {
 			sample = Incremental(sample, sample.Manifest.LastGeneration+rapid.Uint32Range(0, 2).Draw(rt, "logs"), 100)

@@ -157,6 +157,9 @@ func TestFiletime(t *testing.T) {
 	if schema.Filetime(time.Time{}) != 0 || schema.Filetime(time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC)) != 0 {
 		t.Error("what is before the format must read as not set")
 	}
+	if got := schema.Time(1<<63 - 1); !got.Equal(time.Date(9999, 12, 31, 23, 59, 59, 999999900, time.UTC)) { // "never"
+		t.Error(got)
+	}
 	if !schema.Time(0).IsZero() || !schema.Time(-5).IsZero() {
 		t.Error("0 and negative numbers are not set")
 	}

@@ -29,12 +29,18 @@ func Filetime(t time.Time) int64 {
 	return s*10_000_000 + int64(t.Nanosecond())/100 + filetimeUnix
 }
 
+// maxTime is the FILETIME of the end of the year 9999, behind which dates can be
+// written neither in certificates nor in JSON.
+const maxTime = (253402300800+11644473600)*10_000_000 - 1
+
 // Time returns the UTC time of a FILETIME; the zero Time for 0 and for negative
-// numbers, which are no dates.
+// numbers, which are no dates. What is later than the year 9999 ("never" is the largest
+// number) is held at its end.
 func Time(filetime int64) time.Time {
 	if filetime <= 0 {
 		return time.Time{}
 	}
+	filetime = min(filetime, maxTime)
 	v := filetime - filetimeUnix
 	s, n := v/10_000_000, v%10_000_000
 	if n < 0 {

@@ -89,10 +89,10 @@ func restoreItems() []item {
 			{"range of generations", func(p *probe) {
 				serials, full := p.elsewhere(2)
 				for what, r := range map[string][2]uint32{
-					"with the lowest above the highest":   {full.set.high + 1, full.set.high},
-					"with a generation of six digits":     {full.set.low, certadm.MaxLogGeneration + 1},
-					"with both generations of six digits": {certadm.MaxLogGeneration + 1, certadm.MaxLogGeneration + 2},
-					"with the highest number":             {full.set.low, 0xFFFFFFFF},
+					"with the lowest above the highest":     {full.set.high + 1, full.set.high},
+					"with a generation that none can be":    {full.set.low, certadm.MaxLogGeneration + 1},
+					"with two generations that none can be": {certadm.MaxLogGeneration + 1, certadm.MaxLogGeneration + 2},
+					"with the highest number":               {full.set.low, 0xFFFFFFFF},
 				} {
 					reg := full.reg
 					reg.LowLog, reg.HighLog = r[0], r[1]
@@ -102,7 +102,7 @@ func restoreItems() []item {
 				p.wantSerials(serials, "after refused Registers")
 			}},
 			{"digits of the names", func(p *probe) {
-				for name, want := range map[string]uint32{"edb0001a.log": 0x1a, "log0001a.log": 0x1a, `\\S\C$\EDB000FF.LOG`: 0xFF, "edbfffff.log": certadm.MaxLogGeneration} {
+				for name, want := range map[string]uint32{"edb0001a.log": 0x1a, "log0001a.log": 0x1a, `\\S\C$\EDB000FF.LOG`: 0xFF, "edbfffff.log": 0xFFFFF, "edb00100000.log": 0x100000, "edb7FFFFFFF.LOG": certadm.MaxLogGeneration} {
 					if gen, ok := certadm.ParseLogGeneration(name); gen != want || !ok {
 						p.Errorf("%s is generation %#x, %v, want %#x", name, gen, ok, want)
 					}

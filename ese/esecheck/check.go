@@ -92,7 +92,7 @@ func (r *Report) String() string {
 				n++
 			}
 		}
-		return fmt.Sprintf("damaged: %d findings", n+r.Dropped)
+		return "damaged: " + plural(n+r.Dropped, "finding", "findings")
 	case r.Verdict == CompleteTo:
 		return fmt.Sprintf("complete only to generation %d", r.Generation)
 	}
@@ -225,10 +225,10 @@ func (c *checker) history(h ese.Header) {
 		what     ese.Incident
 		message  string
 	}{
-		{Warning, h.Repairs, "it was repaired (esentutl /p), which throws data away: %d times%s"},
-		{Warning, h.BadChecksums, "the engine has met damaged pages: %d times%s"},
-		{Warning, h.ECCNotFixed, "the engine has met wrong bits that it could not correct: %d times%s"},
-		{Note, h.ECCFixed, "the engine has corrected single bits: %d times%s"},
+		{Warning, h.Repairs, "it was repaired (esentutl /p), which throws data away: %s%s"},
+		{Warning, h.BadChecksums, "the engine has met damaged pages: %s%s"},
+		{Warning, h.ECCNotFixed, "the engine has met wrong bits that it could not correct: %s%s"},
+		{Note, h.ECCFixed, "the engine has corrected single bits: %s%s"},
 	} {
 		if x.what.Count == 0 && x.what.Old == 0 {
 			continue
@@ -240,8 +240,15 @@ func (c *checker) history(h ese.Header) {
 		if x.what.Old != 0 {
 			last += fmt.Sprintf(", and %d before the last repair", x.what.Old)
 		}
-		c.find(about(x.severity, History, c.in.Database.Name, 0, x.message, x.what.Count, last))
+		c.find(about(x.severity, History, c.in.Database.Name, 0, x.message, times(x.what.Count), last))
 	}
+}
+
+func times(n uint32) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // trailer is the second step: the last page of a streaming backup.

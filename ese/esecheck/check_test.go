@@ -100,21 +100,21 @@ func TestWhatIsWrongWithABackup(t *testing.T) {
 		want    string
 		verdict string
 	}{
-		"a page": {func(s *set) { s.edb = s.db.Bytes(); s.edb[12*4096+50] ^= 3 }, "damage bad-page -1018", "damaged: 1 findings"},
+		"a page": {func(s *set) { s.edb = s.db.Bytes(); s.edb[12*4096+50] ^= 3 }, "damage bad-page -1018", "damaged: 1 finding"},
 		"a page's single bit": {func(s *set) { s.edb = s.db.Bytes(); s.edb[12*4096+50] ^= 1 },
 			"warning correctable-page -1018", "no fault found (logs not replayed)"},
 		"a page in another's place": {func(s *set) { s.edb = s.db.Bytes(); copy(s.edb[8*4096:9*4096], s.edb[13*4096:]) },
-			"damage misplaced-page -1018", "damaged: 1 findings"},
+			"damage misplaced-page -1018", "damaged: 1 finding"},
 		"header":            {func(s *set) { s.edb = s.db.Bytes(); s.edb[50] ^= 1 }, "warning header-copy -1018", "no fault found (logs not replayed)"},
 		"shadow":            {func(s *set) { s.edb = s.db.Bytes(); s.edb[4146] ^= 1 }, "warning header-copy -1018", "no fault found (logs not replayed)"},
-		"header and shadow": {func(s *set) { s.edb = s.db.Bytes(); s.edb[50] ^= 1; s.edb[4146] ^= 1 }, "damage bad-header -1018", "damaged: 1 findings"},
-		"no database":       {func(s *set) { s.edb = make([]byte, 1<<16) }, "damage bad-header -1028", "damaged: 1 findings"},
-		"trailer":           {func(s *set) { s.edb = s.db.Bytes(); s.edb[len(s.edb)-1] ^= 1 }, "damage bad-trailer -535", "damaged: 1 findings"},
-		"no trailer":        {func(s *set) { s.db.Trailer = nil }, "damage bad-trailer -535", "damaged: 1 findings"},
+		"header and shadow": {func(s *set) { s.edb = s.db.Bytes(); s.edb[50] ^= 1; s.edb[4146] ^= 1 }, "damage bad-header -1018", "damaged: 1 finding"},
+		"no database":       {func(s *set) { s.edb = make([]byte, 1<<16) }, "damage bad-header -1028", "damaged: 1 finding"},
+		"trailer":           {func(s *set) { s.edb = s.db.Bytes(); s.edb[len(s.edb)-1] ^= 1 }, "damage bad-trailer -535", "damaged: 1 finding"},
+		"no trailer":        {func(s *set) { s.db.Trailer = nil }, "damage bad-trailer -535", "damaged: 1 finding"},
 		"foreign trailer": {func(s *set) {
 			old := s.db.Trailer
 			s.db.Trailer = func(b []byte) { old(b); b[64]++ }
-		}, "damage foreign-trailer -552", "damaged: 1 findings"},
+		}, "damage foreign-trailer -552", "damaged: 1 finding"},
 		"truncated database": {func(s *set) { b := s.db.Bytes(); s.edb = b[:len(b)-4096-100] },
 			"damage size -1018, damage bad-trailer -535", "damaged: 2 findings"},
 		"repaired": {func(s *set) {
@@ -122,34 +122,37 @@ func TestWhatIsWrongWithABackup(t *testing.T) {
 			s.db.Header = func(b []byte) { old(b); b[240] = 1; b[400] = 2 }
 		}, "warning history 0, warning history 0", "no fault found (logs not replayed)"},
 
-		"missing log":        {func(s *set) { delete(s.logs, name(4)) }, "damage missing-log -543", "damaged: 1 findings"},
-		"first log missing":  {func(s *set) { delete(s.logs, name(3)) }, "damage missing-log -543", "damaged: 1 findings"},
-		"last log missing":   {func(s *set) { delete(s.logs, name(5)) }, "damage missing-log -543", "damaged: 1 findings"},
-		"no logs":            {func(s *set) { s.logs = nil }, "damage missing-log -543", "damaged: 1 findings"},
+		"missing log":        {func(s *set) { delete(s.logs, name(4)) }, "damage missing-log -543", "damaged: 1 finding"},
+		"first log missing":  {func(s *set) { delete(s.logs, name(3)) }, "damage missing-log -543", "damaged: 1 finding"},
+		"last log missing":   {func(s *set) { delete(s.logs, name(5)) }, "damage missing-log -543", "damaged: 1 finding"},
+		"no logs":            {func(s *set) { s.logs = nil }, "damage missing-log -543", "damaged: 1 finding"},
 		"logs elsewhere":     {func(s *set) { s.logs = nil; s.edit = func(in *esecheck.Input) { in.LogsElsewhere = true } }, "", "no fault found (logs not replayed)"},
 		"swapped logs":       {func(s *set) { s.logs[name(3)], s.logs[name(4)] = s.logs[name(4)], s.logs[name(3)] }, "damage log-name -513, damage log-name -513", "damaged: 2 findings"},
-		"renamed log":        {func(s *set) { s.logs[name(6)] = s.logs[name(5)]; delete(s.logs, name(5)) }, "damage log-name -513", "damaged: 1 findings"},
-		"log twice":          {func(s *set) { s.logs["copy of edb00005.log"] = s.logs[name(5)] }, "damage duplicate-log -515", "damaged: 1 findings"},
-		"truncated log":      {func(s *set) { s.logs[name(4)] = s.logs[name(4)][:12*4096] }, "damage size -541", "damaged: 1 findings"},
-		"cut in the segment": {func(s *set) { s.logs[name(4)] = s.logs[name(4)][:12*4096+9] }, "damage size -541", "damaged: 1 findings"},
+		"renamed log":        {func(s *set) { s.logs[name(6)] = s.logs[name(5)]; delete(s.logs, name(5)) }, "damage log-name -513", "damaged: 1 finding"},
+		"log twice":          {func(s *set) { s.logs["copy of edb00005.log"] = s.logs[name(5)] }, "damage duplicate-log -515", "damaged: 1 finding"},
+		"truncated log":      {func(s *set) { s.logs[name(4)] = s.logs[name(4)][:12*4096] }, "damage size -541", "damaged: 1 finding"},
+		"cut in the segment": {func(s *set) { s.logs[name(4)] = s.logs[name(4)][:12*4096+9] }, "damage size -541", "damaged: 1 finding"},
 		"log's header":       {func(s *set) { s.logs[name(4)][700] ^= 1 }, "damage bad-log-header -501, damage missing-log -543", "damaged: 2 findings"},
 		"empty log":          {func(s *set) { s.logs[name(4)] = nil }, "damage bad-log-header -501, damage missing-log -543", "damaged: 2 findings"},
-		"segment":            {func(s *set) { s.logs[name(4)][3*4096+99] ^= 3 }, "damage bad-segment -573", "damaged: 1 findings"},
+		"segment":            {func(s *set) { s.logs[name(4)][3*4096+99] ^= 3 }, "damage bad-segment -573", "damaged: 1 finding"},
 		"single bit of a segment": {func(s *set) { s.logs[name(4)][3*4096+99] ^= 1 },
 			"warning correctable-segment -612", "no fault found (logs not replayed)"},
-		"torn segment": {func(s *set) { clear(s.logs[name(4)][4*4096+100 : 5*4096]) }, "damage torn-segment -570", "damaged: 1 findings"},
-		"unused space": {func(s *set) { s.logs[name(4)][9*4096+99] ^= 3 }, "damage bad-segment -573", "damaged: 1 findings"},
+		"torn segment": {func(s *set) { clear(s.logs[name(4)][4*4096+100 : 5*4096]) }, "damage torn-segment -570", "damaged: 1 finding"},
+		"unused space": {func(s *set) { s.logs[name(4)][9*4096+99] ^= 3 }, "damage bad-segment -573", "damaged: 1 finding"},
 		"end cut off, with sound segments": {func(s *set) { clear(s.logs[name(4)][3*4096:]) },
-			"damage log-sums -590", "damaged: 1 findings"},
+			"damage log-sums -590", "damaged: 1 finding"},
+		"end of the last log cut off, with sound segments": {func(s *set) { clear(s.logs[name(5)][3*4096:]) },
+			"warning log-end 0", "no fault found (logs not replayed)"},
+		"last log without segments": {func(s *set) { clear(s.logs[name(5)][4096:]) }, "warning log-end 0", "no fault found (logs not replayed)"},
 		"log of another stream": {func(s *set) { s.addLogs(4, 4, func(l *seed.Log) { l.Signature = "other" }) },
-			"damage foreign-log -530", "damaged: 1 findings"},
+			"damage foreign-log -530", "damaged: 1 finding"},
 		"all logs of another stream": {func(s *set) { s.addLogs(3, 5, func(l *seed.Log) { l.Signature = "other" }) },
 			"damage foreign-log -530, damage foreign-log -530, damage foreign-log -530", "damaged: 3 findings"},
 		"log of another day": {func(s *set) { s.addLogs(5, 5, func(l *seed.Log) { l.Previous = 1; l.Sums = 0 }) },
-			"damage log-sequence -515", "damaged: 1 findings"},
+			"damage log-sequence -515", "damaged: 1 finding"},
 		"not the log that the header knows": {func(s *set) {
 			s.addLogs(3, 5, func(l *seed.Log) { l.Created, l.Previous = l.Created+7, l.Previous+7 })
-		}, "damage log-sequence -515", "damaged: 1 findings"},
+		}, "damage log-sequence -515", "damaged: 1 finding"},
 		"another database": {func(s *set) { s.addLogs(3, 5, func(l *seed.Log) { l.Database = "strange" }) },
 			"warning foreign-database -531, warning foreign-database -531, warning foreign-database -531", "no fault found (logs not replayed)"},
 		"format going back": {func(s *set) {
@@ -236,11 +239,20 @@ func TestLiveDirectory(t *testing.T) {
 	}{
 		"whole":            {func(*set) {}, "", "no fault found (logs not replayed)"},
 		"current log gone": {func(s *set) { delete(s.logs, "edb.log") }, "warning missing-committed -582", "complete only to generation 5"},
-		"needed log gone":  {func(s *set) { delete(s.logs, name(5)) }, "damage missing-log -543", "damaged: 1 findings"},
+		"needed log gone":  {func(s *set) { delete(s.logs, name(5)) }, "damage missing-log -543", "damaged: 1 finding"},
 		"torn at the end": {func(s *set) { clear(s.logs["edb.log"][4*4096+100 : 5*4096]) },
 			"warning torn-segment 0", "no fault found (logs not replayed)"},
 		"torn in a closed log": {func(s *set) { clear(s.logs[name(5)][4*4096+100 : 5*4096]) },
-			"damage torn-segment -570", "damaged: 1 findings"},
+			"damage torn-segment -570", "damaged: 1 finding"},
+		"database cut off": {func(s *set) { b := s.db.Bytes(); s.edb = b[:len(b)-5*4096] }, "damage size -1206", "damaged: 1 finding"},
+		"no logs named": {func(s *set) {
+			old := s.db.Header
+			s.db.Header = func(b []byte) { old(b); clear(b[296:304]); clear(b[416:420]) }
+		}, "warning state -550", "no fault found (logs not replayed)"},
+		"never logged": {func(s *set) {
+			old := s.db.Header
+			s.db.Header = func(b []byte) { old(b); clear(b[296:304]); clear(b[416:420]); clear(b[108:136]) }
+		}, "damage state -550", "damaged: 1 finding"},
 		"checkpoint":            {func(s *set) { s.cp[9] ^= 1 }, "warning header-copy -533", "no fault found (logs not replayed)"},
 		"checkpoint and shadow": {func(s *set) { s.cp[9] ^= 1; s.cp[5000] ^= 1 }, "warning bad-checkpoint -533", "no fault found (logs not replayed)"},
 		"foreign checkpoint":    {func(s *set) { s.cp = seed.Checkpoint(4, "other", "") }, "warning bad-checkpoint -532", "no fault found (logs not replayed)"},
@@ -262,6 +274,9 @@ func TestCleanDatabase(t *testing.T) {
 		p := s.db.Pages[11]
 		p.Nodes = p.Nodes[:2:2] // the last row refers to a long value that is not there
 		s.db.Pages[11] = p
+		p = s.db.Pages[seed.IndexRoot]
+		p.Nodes = p.Nodes[:2:2]
+		s.db.Pages[seed.IndexRoot] = p
 		return s
 	}
 	for what, x := range map[string]struct {
@@ -272,7 +287,9 @@ func TestCleanDatabase(t *testing.T) {
 		"whole":        {12, func(*seed.Page) {}, ""},
 		"link":         {10, func(p *seed.Page) { p.Next = 4711 }, "damage bad-tree -1206"},
 		"catalog":      {24, func(p *seed.Page) { p.Nodes = p.Nodes[:5] }, "damage catalog -1220"},
-		"index order":  {7, func(p *seed.Page) { p.Nodes[2].Key = []byte("a") }, "damage bad-tree -1206"},
+		"index order":  {7, func(p *seed.Page) { p.Nodes[1].Key = []byte("a") }, "damage bad-tree -1206"},
+		"stale index":  {7, func(p *seed.Page) { p.Nodes = append(p.Nodes, seed.Node{Key: []byte("name"), Data: seed.Key(4)}) }, "damage index -1414"},
+		"stale table":  {10, func(p *seed.Page) { p.Nodes = p.Nodes[:1] }, "damage index -1414"},
 		"long value":   {6, func(p *seed.Page) { p.Nodes = append(p.Nodes[:3:3], p.Nodes[4:]...) }, "damage bad-row -1526"},
 		"space":        {1, func(p *seed.Page) { p.External = seed.Space(31, 0, 0) }, "damage size -1206"},
 		"record":       {10, func(p *seed.Page) { p.Nodes[0].Data = []byte{1} }, "damage bad-row -1206"},

@@ -95,6 +95,7 @@ const (
 	CatalogDiffers   Code = "catalog"             // and its shadow are not the same
 	BadTree          Code = "bad-tree"            //
 	BadRow           Code = "bad-row"             // a record or value that cannot be decoded
+	IndexDiffers     Code = "index"               // an index and the rows of its table do not agree
 	UnsupportedValue Code = "unsupported-value"   // that this package does not decode
 )
 
@@ -128,6 +129,7 @@ const (
 	InvalidDatabase               JetError = -1028
 	DatabaseCorrupted             JetError = -1206
 	CatalogCorrupted              JetError = -1220
+	SecondaryIndexCorrupted       JetError = -1414
 	LVCorrupted                   JetError = -1526
 )
 
@@ -141,7 +143,7 @@ var jetNames = map[JetError]string{
 	LogCorruptDuringHardRestore: "LogCorruptDuringHardRestore", CommittedLogFilesMissing: "CommittedLogFilesMissing",
 	LogSequenceChecksumMismatch: "LogSequenceChecksumMismatch", LogReadVerifyFailure: "LogReadVerifyFailure",
 	ReadVerifyFailure: "ReadVerifyFailure", DiskIO: "DiskIO", InvalidDatabase: "InvalidDatabase", DatabaseCorrupted: "DatabaseCorrupted",
-	CatalogCorrupted: "CatalogCorrupted", LVCorrupted: "LVCorrupted",
+	CatalogCorrupted: "CatalogCorrupted", SecondaryIndexCorrupted: "SecondaryIndexCorrupted", LVCorrupted: "LVCorrupted",
 }
 
 // String is the name and number, as in "JET_errReadVerifyFailure -1018".

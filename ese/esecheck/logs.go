@@ -127,6 +127,11 @@ func (c *checker) segments(ctx context.Context) error {
 		for _, f := range scan.Faults {
 			c.segment(l, f)
 		}
+		var next *logFile
+		if i+1 < len(c.logs) {
+			next = &c.logs[i+1]
+		}
+		c.logEnd(l, next)
 		if i > 0 && l.Generation == c.logs[i-1].Generation+1 && c.logs[i-1].scanned {
 			prev := &c.logs[i-1]
 			if err := l.FollowsSums(prev.scan); err != nil && !faulty(prev.scan) {
@@ -135,6 +140,24 @@ func (c *checker) segments(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// logEnd looks at how a closed log ends. The engine leaves a second copy of the last
+// segment behind it. Where zeros or an older log follow at once, what stood there may have
+// been cut off, with right checksums everywhere; only the sums in the next log can tell.
+func (c *checker) logEnd(l *logFile, next *logFile) {
+	if !l.closed || !l.scan.Checked || faulty(l.scan) || l.scan.End != ese.EndUnused && l.scan.End != ese.EndStale {
+		return
+	}
+	if next != nil && next.Generation == l.Generation+1 && next.MinorUpdate >= 13 && next.PreviousSums != 0 {
+		return
+	}
+	message := "nothing was ever written into it"
+	if l.scan.Segments > 0 {
+		message = fmt.Sprintf("it ends with segment %d, without the second copy that the engine leaves behind the last one", l.scan.Segments)
+	}
+	c.find(Finding{Warning, LogEnd, l.file.Name, 0, l.Generation, int64(l.scan.Segments+1) * ese.SegmentSize, 0,
+		message + ", and no later log tells whether that is all: its end may be lost"})
 }
 
 // faulty says that a log's sums cannot be right anyhow.

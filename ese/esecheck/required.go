@@ -29,13 +29,22 @@ func (c *checker) required(context.Context) error {
 	low, high, committed := h.RequiredLogs(c.report.Trailer)
 	c.report.Low, c.report.High, c.report.Last = low, high, committed
 	if low == 0 {
+		switch {
+		case h.State == ese.CleanShutdown:
+		case h.LogSignature == (ese.Signature{}):
+			c.find(about(Damage, BadState, c.in.Database.Name, DatabaseDirtyShutdown, "%v, and it never had logs: nothing can be replayed to make it whole", h.State))
+			return nil
+		default:
+			c.find(about(Warning, BadState, c.in.Database.Name, DatabaseDirtyShutdown, "%v, and it does not say which logs it needs: whether they are all here was not checked", h.State))
+			return nil
+		}
 		if len(c.logs) > 0 {
-			c.find(about(Note, SpareLog, c.in.Database.Name, 0, "the database needs no logs; %d are here", len(c.logs)))
+			c.find(about(Note, SpareLog, c.in.Database.Name, 0, "the database needs no logs; %s here", plural(len(c.logs), "is", "are")))
 		}
 		return nil
 	}
 	if c.in.LogsElsewhere {
-		c.find(about(Note, NotChecked, c.in.Database.Name, 0, "it needs logs %s, which were not given", span(low, max(high, low))))
+		c.find(about(Note, NotChecked, c.in.Database.Name, 0, "it needs %s, and none was given", generations(low, max(high, low))))
 		return nil
 	}
 	if len(c.logs) > 0 && c.logs[0].Generation < low {
@@ -56,7 +65,7 @@ func (c *checker) holes(present map[uint32]bool, low, high, last uint32) {
 		if !needed {
 			s, e = Warning, MissingLogFile
 		}
-		x := about(s, code, "", e, "logs %s are missing", span(m[0], m[1]))
+		x := about(s, code, "", e, "%s missing", logs(m[0], m[1]))
 		if needed {
 			x.Message += "; recovery needs " + span(low, high)
 		}
@@ -65,7 +74,7 @@ func (c *checker) holes(present map[uint32]bool, low, high, last uint32) {
 		c.gap = true
 	}
 	for _, m := range missing(present, high+1, last) {
-		x := about(Warning, MissingCommitted, "", CommittedLogFilesMissing, "logs %s are missing; what was changed from there on is lost", span(m[0], m[1]))
+		x := about(Warning, MissingCommitted, "", CommittedLogFilesMissing, "%s missing; what was changed from there on is lost", logs(m[0], m[1]))
 		x.Generation = m[0]
 		c.find(x)
 		c.gap = true
@@ -99,6 +108,21 @@ func missing(present map[uint32]bool, low, high uint32) (ranges [][2]uint32) {
 		ranges = append(ranges, [2]uint32{uint32(next), high})
 	}
 	return ranges
+}
+
+func generations(low, high uint32) string {
+	if low == high {
+		return fmt.Sprintf("log %d", low)
+	}
+	return fmt.Sprintf("logs %d to %d", low, high)
+}
+
+// logs begins a sentence about some.
+func logs(low, high uint32) string {
+	if low == high {
+		return generations(low, high) + " is"
+	}
+	return generations(low, high) + " are"
 }
 
 func span(low, high uint32) string {

@@ -178,12 +178,13 @@ func TestDamage(t *testing.T) {
 		damage func(files) error
 		want   string
 	}{
-		"swapped pages":    {f, func(a files) error { esetest.SwapPages(a[edb], 4096, leaf, leaf+1); return nil }, "damage misplaced-page -1018, damage misplaced-page -1018"},
-		"stale page":       {clean, func(a files) error { return esetest.StalePage(a[edb], 4096, leaf, false) }, ""},
-		"lost write":       {clean, func(a files) error { esetest.LoseWrite(a[edb], 4096, leaf); return nil }, "damage bad-tree -1206"},
-		"torn log":         {f, func(a files) error { return esetest.TearLog(a["edb00004.log"]) }, "damage torn-segment"},
-		"torn current log": {live, func(a files) error { return esetest.TearLog(a["edb.log"]) }, "warning torn-segment"},
-		"foreign log":      {f, func(a files) error { esetest.SetLogSignature(a["edb00004.log"], other); return nil }, "damage foreign-log -530"},
+		"swapped pages":               {f, func(a files) error { esetest.SwapPages(a[edb], 4096, leaf, leaf+1); return nil }, "damage misplaced-page -1018, damage misplaced-page -1018"},
+		"stale page":                  {clean, func(a files) error { return esetest.StalePage(a[edb], 4096, leaf, false) }, "damage index -1414"},
+		"stale page of a running one": {live, func(a files) error { return esetest.StalePage(a[edb], 4096, leaf, false) }, ""},
+		"lost write":                  {clean, func(a files) error { esetest.LoseWrite(a[edb], 4096, leaf); return nil }, "damage bad-tree -1206"},
+		"torn log":                    {f, func(a files) error { return esetest.TearLog(a["edb00004.log"]) }, "damage torn-segment"},
+		"torn current log":            {live, func(a files) error { return esetest.TearLog(a["edb.log"]) }, "warning torn-segment"},
+		"foreign log":                 {f, func(a files) error { esetest.SetLogSignature(a["edb00004.log"], other); return nil }, "damage foreign-log -530"},
 		"foreign database": {f, func(a files) error {
 			esetest.EditHeader(a[edb], 4096, func(h []byte) { copy(h[108:], other[:]) })
 			return nil
@@ -217,8 +218,12 @@ func TestDamage(t *testing.T) {
 				t.Fatal("nothing was damaged")
 			}
 			got := all.check(t, esecheck.Rows)
-			if s := findings.Serious(got); x.want == "" {
-				// Its checksum is right and nothing in it points at what is gone; but a row is.
+			if s := findings.Serious(got); strings.HasPrefix(what, "stale page") {
+				// Its checksum is right; only indexes know the row that is gone, and while logs
+				// have to be replayed that means nothing.
+				if s != x.want && !strings.HasPrefix(s, x.want+", "+x.want) || x.want == "" && !strings.Contains(findings.All(got), "1 entry names a row that is not there") {
+					t.Errorf("%q, want %q\n%s", s, x.want, findings.All(got))
+				}
 				before, err1 := ese.ParsePageHeader(esetest.PageOf(before[edb], 4096, leaf))
 				after, err2 := ese.ParsePageHeader(esetest.PageOf(all[edb], 4096, leaf))
 				if err1 != nil || err2 != nil || after.DBTime >= before.DBTime || after.Tags != before.Tags-1 || after.Free <= before.Free || after.Flags == before.Flags {

@@ -180,6 +180,14 @@ func kindInDirectory(files *Files, path string) ese.NameKind {
 		if t := identify(files, path); t != ese.FileLog && t != ese.FileCheckpoint {
 			return ese.OtherName
 		}
+	case ese.OtherName:
+		// Windows has databases of other names: SRUDB.dat, WebCacheV01.dat, ntds.dit, qmgr.db.
+		switch strings.ToLower(filepath.Ext(name)) {
+		case ".dat", ".db", ".dit", ".mdb", ".sdb":
+			if identify(files, path) == ese.FileDatabase {
+				return ese.DatabaseName
+			}
+		}
 	case ese.DatabaseName:
 		if strings.EqualFold(name, "tmp.edb") || identify(files, path) == ese.FileTemporary {
 			return ese.TemporaryLog
