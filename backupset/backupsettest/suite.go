@@ -30,6 +30,9 @@ type Options struct {
 	// can have.
 	Named bool
 
+	// Late says that a Commit that fails may leave a whole set behind, unconfirmed.
+	Late bool
+
 	// Allocates is how many bytes of memory may be allocated, and given back, for each
 	// byte that is written or read, where that is not bounded by some buffers.
 	Allocates float64

@@ -54,6 +54,10 @@ func (s suite) cancel(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at step %d: %v", n, err)
 		}
+		if set, err := open().Open(t.Context(), full.Manifest.ID); s.Late && err == nil {
+			must(t, full.Same(t.Context(), set))
+			return
+		}
 		entries(t, open(), 0)
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -16,13 +16,12 @@ import (
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/connect"
-	"github.com/certkeep/certkeep/folder"
 	"github.com/certkeep/certkeep/internal/eventlog"
 )
 
 type backupOptions struct {
 	serverOptions
-	setOptions
+	destinationOptions
 	kind    string
 	keepLog bool
 	bad     string
@@ -33,7 +32,7 @@ type backupOptions struct {
 }
 
 func (o *backupOptions) addFlags(f *pflag.FlagSet) {
-	o.setOptions.addFlags(f, "write the set to `DIR`, in certutil's layout; the sets beside it are its chain")
+	o.destinationOptions.addFlags(f)
 	f.StringVar(&o.kind, "type", string(backup.Auto), "`TYPE`: full, incremental, or auto: incremental if it can continue the newest set, else full")
 	f.BoolVar(&o.keepLog, "keep-log", false, "do not truncate the authority's logs")
 	f.StringVar(&o.bad, "bad-pages", string(backup.FailOnBadPages), "if a page of AD CS's database arrives damaged: `WHAT` is fail, or mark: finish the set, name the pages in it, and truncate nothing")
@@ -46,11 +45,13 @@ func (o *backupOptions) addFlags(f *pflag.FlagSet) {
 func newBackupCommand(c *console) *cobra.Command {
 	var o backupOptions
 	cmd := &cobra.Command{
-		Use:   "backup SERVER --folder DIR [--type auto|full|incremental] [--keep-log] [--trace]",
+		Use:   "backup SERVER (--folder DIR | -r REPO…) [--type auto|full|incremental] [--keep-log] [--trace]",
 		Short: "take a backup set",
-		Long: `backup takes a set from an authority while it runs. DIR becomes the set; the
-directory that DIR is in holds its chain, so that backups/monday (full) and
-backups/tuesday (incremental) belong together.
+		Long: `backup takes a set from an authority while it runs, into a repository or a plain
+folder. DIR becomes the set; the directory that DIR is in holds its chain, so that
+backups/monday (full) and backups/tuesday (incremental) belong together. With -r given
+several times the set goes to all of these repositories at once, and the authority's
+logs are truncated only when all of them, or --quorum, have it.
 
 The set appears whole or not at all. Full and incremental backups truncate the
 authority's logs, once the set is safe, unless --keep-log is given. The private
@@ -65,12 +66,12 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 	choices(cmd, "bad-pages", string(backup.FailOnBadPages), string(backup.MarkBadPages))
 	choices(cmd, "type", string(backup.Auto), string(backup.Full), string(backup.Incremental))
 	return describe(cmd, "certkeep backup ca:pki --folder backups/monday\n"+
-		"certkeep backup adcs://backup@CORP.EXAMPLE@ca01.corp.example --folder backups/monday --keep-log",
-		exitOK, exitFailed, exitUsage, exitPartly, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
+		"certkeep backup adcs://backup@CORP.EXAMPLE@ca01.corp.example -r s3://pki-backup/ca01?endpoint=https://minio.corp.example",
+		exitOK, exitFailed, exitUsage, exitPartly, exitNoRepo, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func runBackup(ctx context.Context, c *console, server string, o backupOptions, h *happening) error {
-	h.Folder = o.folder
+	h.Folder = o.place()
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions, 
 	if err != nil {
 		return usagef("--bad-pages: %w", err)
 	}
-	store, name, err := folder.Split(o.folder, folder.Options{})
+	to, err := o.open(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -92,13 +93,13 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions, 
 	var dry *backupResult
 	err = withServer(ctx, c, server, o.serverOptions, connect.Options{}, func(conn *connect.Connection) (err error) {
 		if o.dryRun {
-			dry, err = rehearseBackup(ctx, conn, store, name, kind, o.force)
+			dry, err = rehearseBackup(ctx, conn, to, kind, o.force)
 			return err
 		}
 		m := c.progress()
 		defer m.Close()
 		take := conn.TakeOptions()
-		take.Store, take.Name, take.Force, take.Type, take.KeepLog = store, name, o.force, kind, o.keepLog
+		take.Store, take.Name, take.Force, take.Type, take.KeepLog = to.store, to.name, o.force, kind, o.keepLog
 		take.BadPages = bad
 		take.Tool, take.Observe, take.Progress = backup.ToolName(versionOf().Version), c.tracer(o.trace), m.job
 		res, err = backup.Take(ctx, take)
@@ -110,13 +111,13 @@ func runBackup(ctx context.Context, c *console, server string, o backupOptions, 
 	case res == nil:
 		return backupFailure(err, o.folder)
 	}
-	r := newBackupResult(res, o.folder)
+	r := newBackupResult(res, to)
 	h.Authority, h.Set = r.Authority, r.Set
 	if res.Receipt != nil && res.Receipt.Truncation.NotTruncated {
-		h.more = append(h.more, eventlog.Event{ID: eventlog.LogsNotTruncated, What: strings.Join(r.Remarks, "; "), Set: r.Set, Authority: r.Authority, Folder: o.folder})
+		h.more = append(h.more, eventlog.Event{ID: eventlog.LogsNotTruncated, What: strings.Join(r.Remarks, "; "), Set: r.Set, Authority: r.Authority, Folder: o.place()})
 	}
 	// The set is there and safe, whatever failed after it was.
-	return errors.Join(c.result(r, r.human), withExit(exitPartly, backupFailure(err, o.folder)), r.partly())
+	return errors.Join(c.result(r, r.human), withExit(exitPartly, backupFailure(err, o.folder)), r.partly(), to.degraded())
 }
 
 // backupFailure adds what certutil's users know to what they know it from.
@@ -128,7 +129,7 @@ func backupFailure(err error, dir string) error {
 }
 
 // rehearseBackup decides, without a session, what would be taken.
-func rehearseBackup(ctx context.Context, conn *connect.Connection, store *folder.Store, name string, kind backup.TakeType, force bool) (*backupResult, error) {
+func rehearseBackup(ctx context.Context, conn *connect.Connection, to *destination, kind backup.TakeType, force bool) (*backupResult, error) {
 	online, err := conn.Service().IsServerOnline(ctx)
 	if err == nil && !online {
 		err = &certadm.Error{Op: certadm.FnIsServerOnline, Code: certadm.ErrorServiceNotActive}
@@ -140,15 +141,16 @@ func rehearseBackup(ctx context.Context, conn *connect.Connection, store *folder
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(store.Dir(), name)
-	if entries, err := os.ReadDir(filepath.Join(dir, "DataBase")); err == nil && len(entries) > 0 && !force {
-		return nil, backupFailure(&certadm.Error{Op: "backup", Path: dir, Code: certadm.ErrorDirNotEmpty}, dir)
+	if to.dir != "" {
+		if entries, err := os.ReadDir(filepath.Join(to.dir, "DataBase")); err == nil && len(entries) > 0 && !force {
+			return nil, backupFailure(&certadm.Error{Op: "backup", Path: to.dir, Code: certadm.ErrorDirNotEmpty}, to.dir)
+		}
 	}
-	r := &backupResult{Authority: id.Name, Folder: dir, Type: string(backup.Full), DryRun: true}
+	r := &backupResult{Authority: id.Name, Folder: to.dir, Repositories: to.repositories(), Type: string(backup.Full), DryRun: true}
 	if kind == backup.Full {
 		return r, nil
 	}
-	entries, err := store.List(ctx)
+	entries, err := to.store.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +168,10 @@ func rehearseBackup(ctx context.Context, conn *connect.Connection, store *folder
 
 type backupResult struct {
 	Set             string   `json:"set,omitempty"`
-	Folder          string   `json:"folder"`
+	Folder          string   `json:"folder,omitempty"`
+	Repositories    []string `json:"repositories,omitempty"`
+	Missed          []string `json:"missed,omitempty"` // repositories that did not get the set, with the reason
+	Stored          int64    `json:"stored,omitempty"` // bytes added to the first repository
 	Authority       string   `json:"authority"`
 	Type            string   `json:"type"`
 	Reason          string   `json:"reason,omitempty"` // why this type, when it was auto
@@ -192,10 +197,10 @@ type backupResult struct {
 	res *backup.TakeResult
 }
 
-func newBackupResult(res *backup.TakeResult, dir string) *backupResult {
+func newBackupResult(res *backup.TakeResult, to *destination) *backupResult {
 	m := res.Manifest
 	r := &backupResult{
-		Set: m.ID, Folder: dir, Authority: m.CA.Name, Type: string(m.Type), Reason: res.Reason, Parent: m.Parent,
+		Set: m.ID, Folder: to.dir, Repositories: to.repositories(), Missed: to.missed(), Stored: to.added(m.ID), Authority: m.CA.Name, Type: string(m.Type), Reason: res.Reason, Parent: m.Parent,
 		Files: len(m.Files), Bytes: m.Size(), Seconds: res.Duration.Seconds(),
 		FirstGeneration: m.FirstGeneration, LastGeneration: m.LastGeneration, EarliestTarget: m.EarliestTarget,
 		Truncated: []uint32{}, Completeness: &m.Completeness, res: res,
@@ -267,9 +272,13 @@ func (r *backupResult) human(w io.Writer) error {
 			missing = append(missing, p.Name+" ("+string(p.Presence)+")")
 		}
 	}
-	return fields(w, "authority", r.Authority, "type", kind, "set", r.Set, "folder", r.Folder,
+	stored := size(r.Bytes) + " in " + took(r.res.Duration)
+	if r.Repositories != nil {
+		stored += ", " + size(r.Stored) + " added to the repository"
+	}
+	return fields(w, "authority", r.Authority, "type", kind, "set", r.Set, "folder", r.Folder, "repository", strings.Join(r.Repositories, ", "),
 		"database", database, "logs", logsText(m), "dynamic files", strings.Join(r.DynamicFiles, ", "), "companions", strings.Join(r.Companions, ", "),
-		"truncated", truncatedText(r.res.Receipt), "remarks", strings.Join(r.Remarks, "; "), "stored", size(r.Bytes)+" in "+took(r.res.Duration),
+		"truncated", truncatedText(r.res.Receipt), "remarks", strings.Join(r.Remarks, "; "), "stored", stored,
 		"not in it", strings.Join(missing, ", "))
 }
 
@@ -306,7 +315,7 @@ func truncatedText(r *backupset.Receipt) string {
 // generations writes a range as the digits of log names.
 func generations(first, last uint32) string {
 	if first == last {
-		return fmt.Sprintf("%05x", first)
+		return certadm.LogDigits(first)
 	}
-	return fmt.Sprintf("%05x to %05x", first, last)
+	return certadm.LogDigits(first) + " to " + certadm.LogDigits(last)
 }

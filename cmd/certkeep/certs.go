@@ -46,14 +46,17 @@ func (o *certsOptions) addFlags(f *pflag.FlagSet) {
 func newCertsCommand(c *console) *cobra.Command {
 	var o certsOptions
 	cmd := &cobra.Command{
-		Use:   "certs (--folder DIR | --database FILE) [--serial S] [--disposition D] [--csv | --pem]",
+		Use:   "certs (--folder DIR | -r REPO [SET] | --database FILE) [--serial S] [--disposition D] [--csv | --pem]",
 		Short: "read requests, certificates and CRLs out of a backup",
 		Long: `certs reads a backup as it stands: it recovers a copy in a temporary directory,
 reads it and throws it away. It needs neither the authority nor its key.
 
 With --json it prints a JSON object a line.`,
-		Args: c.exactly(),
-		RunE: c.do(func(ctx context.Context, _ []string) error { return runCerts(ctx, c, o) }),
+		Args: c.optionalSet(),
+		RunE: c.do(func(ctx context.Context, args []string) error {
+			o.takeSet(args)
+			return runCerts(ctx, c, o)
+		}),
 	}
 	o.addFlags(cmd.Flags())
 	var dispositions []string
@@ -62,7 +65,7 @@ With --json it prints a JSON object a line.`,
 	}
 	choices(cmd, "disposition", dispositions...)
 	return describe(cmd, "certkeep certs --folder backups --disposition revoked --csv",
-		exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
 }
 
 func (o *certsOptions) filter() (cadb.Filter, error) {
@@ -115,11 +118,10 @@ func runCerts(ctx context.Context, c *console, o certsOptions) error {
 		return usagef("--raw belongs to --json; --pem prints certificates")
 	case o.crls && (o.serial != "" || len(o.dispositions) > 0 || o.expireBefore != "" || o.expireAfter != ""):
 		return usagef("--crls takes no filter")
-	case o.database != "" && o.folder != "":
-		return usagef("--folder and --database exclude each other")
-	}
-	if o.folder == "" && o.repository == "" && o.database == "" {
-		return usagef("--folder DIR or --database FILE is missing")
+	case o.database != "" && (o.folder != "" || o.address != "" || o.set != ""):
+		return usagef("--folder, -r and --database exclude each other")
+	case o.folder == "" && !o.inRepository() && o.database == "":
+		return usagef("--folder DIR, -r REPO or --database FILE is missing")
 	}
 	if o.database != "" {
 		db, err := cadb.Open(ctx, o.database)
@@ -128,7 +130,7 @@ func runCerts(ctx context.Context, c *console, o certsOptions) error {
 		}
 		return errors.Join(readDatabase(ctx, c, o, filter, db), db.Close())
 	}
-	chain, err := o.chain(ctx)
+	chain, err := o.chain(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,8 @@ func newDemoCommand(c *console) *cobra.Command {
 without a pause, backs it up over the wire protocol (MS-CSRA) while they do, kills
 it, takes its directory away, restores it from the backup and the salvaged open
 log, and compares the restored database with what the clients have on record:
-every acknowledged certificate must be there.`,
+every acknowledged certificate must be there. At last the restored authority is
+backed up into a repository that the machine can write and not read.`,
 		Args: c.exactly(),
 		RunE: c.do(func(ctx context.Context, _ []string) error { return runDemo(ctx, c, o) }),
 	}
@@ -77,7 +78,7 @@ func runDemo(ctx context.Context, c *console, o demoOptions) error {
 		},
 		Step: func(s demo.Step) {
 			if !c.json && !c.quiet {
-				fmt.Fprintf(c.stdout, "%s %s %s\n", c.style.bold(fmt.Sprintf("%-9s", s.Name)), pad(oneLine(s.Text), 79), c.style.dim(fmt.Sprintf("%5.2f s", s.Seconds)))
+				fmt.Fprintf(c.stdout, "%s %s %s\n", c.style.bold(fmt.Sprintf("%-10s", s.Name)), pad(oneLine(s.Text), 79), c.style.dim(fmt.Sprintf("%5.2f s", s.Seconds)))
 			}
 		},
 	})

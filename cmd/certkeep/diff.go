@@ -11,10 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/certkeep/certkeep/backup"
+	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/folder"
 )
 
 type diffOptions struct {
+	repositoryOptions
 	limit   int
 	scratch string
 }
@@ -22,7 +24,7 @@ type diffOptions struct {
 func newDiffCommand(c *console) *cobra.Command {
 	var o diffOptions
 	cmd := &cobra.Command{
-		Use:   "diff OLD NEW [--limit N]",
+		Use:   "diff [-r REPO] OLD NEW [--limit N]",
 		Short: "what happened between two backups",
 		Long: `diff compares two states of an authority: what was issued, revoked, released and
 left pending between them, and which CRLs were made. OLD and NEW are sets (the state
@@ -33,9 +35,32 @@ logs, and the report says what that leaves open.`,
 		RunE: c.do(func(ctx context.Context, args []string) error { return runDiff(ctx, c, args[0], args[1], o) }),
 	}
 	f := cmd.Flags()
+	o.repositoryOptions.addFlags(f, "OLD and NEW are sets in a repository")
 	f.IntVar(&o.limit, "limit", 0, "list at most `N` changes of each kind (default 10000); all are counted")
 	f.StringVar(&o.scratch, "scratch", "", "make the temporary directory in `DIR` (default the system's)")
-	return describe(cmd, "certkeep diff backups/monday backups/tuesday", exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
+	return describe(cmd, "certkeep diff backups/monday backups/tuesday", exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+}
+
+// sides reads OLD and NEW.
+func (o *diffOptions) sides(ctx context.Context, c *console, old, now string) (a, b backup.DiffSide, err error) {
+	if o.address == "" {
+		if a, err = diffSide(ctx, old); err == nil {
+			b, err = diffSide(ctx, now)
+		}
+		return a, b, err
+	}
+	r, err := o.open(ctx, c, toRead)
+	if err != nil {
+		return a, b, err
+	}
+	for name, side := range map[string]*backup.DiffSide{old: &a, now: &b} {
+		id, err := (&setOptions{set: name}).find(ctx, r)
+		if err != nil {
+			return a, b, err
+		}
+		side.Source = backup.Source{Store: r, ID: id}
+	}
+	return a, b, nil
 }
 
 // diffSide reads OLD or NEW.
@@ -62,10 +87,7 @@ func runDiff(ctx context.Context, c *console, old, now string, o diffOptions) er
 	}
 	d := backup.DiffOptions{Limit: o.limit, Scratch: o.scratch}
 	var err error
-	if d.Old, err = diffSide(ctx, old); err != nil {
-		return err
-	}
-	if d.New, err = diffSide(ctx, now); err != nil {
+	if d.Old, d.New, err = o.sides(ctx, c, old, now); err != nil {
 		return err
 	}
 	m := c.progress()
@@ -75,7 +97,13 @@ func runDiff(ctx context.Context, c *console, old, now string, o diffOptions) er
 	if err != nil {
 		return err
 	}
-	return c.result(r, func(w io.Writer) error { return printDiff(w, r) })
+	if err := c.result(r, func(w io.Writer) error { return printDiff(w, r) }); err != nil {
+		return err
+	}
+	if r.Damaged {
+		return withExit(exitDamage, errors.New("not all could be read: see the notes"))
+	}
+	return nil
 }
 
 func printDiff(w io.Writer, r *backup.DiffReport) error {
@@ -87,9 +115,12 @@ func printDiff(w io.Writer, r *backup.DiffReport) error {
 	state := func(s backup.DiffState) string {
 		text := s.Name + ": " + plural(s.Requests, "request", "requests")
 		if s.Generation > 0 {
-			text += fmt.Sprintf(", generation %d (%05x)", s.Generation, s.Generation)
+			text += fmt.Sprintf(", generation %d (%s)", s.Generation, certadm.LogDigits(s.Generation))
 		}
-		if s.Closed != nil {
+		switch {
+		case s.Closed != nil && s.Unreplayed:
+			text += ", closed by " + stamp(*s.Closed)
+		case s.Closed != nil:
 			text += ", closed " + stamp(*s.Closed)
 		}
 		return text
@@ -141,7 +172,7 @@ func printDiff(w io.Writer, r *backup.DiffReport) error {
 			print("  - %s\n", oneLine(strings.TrimSpace(n)))
 		}
 	}
-	if r.Same() {
+	if r.Same() && !r.Damaged {
 		print("\nno difference\n")
 	}
 	return err

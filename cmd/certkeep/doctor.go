@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"runtime"
 	"strings"
 
@@ -13,12 +15,15 @@ import (
 	"github.com/certkeep/certkeep/certdll"
 	"github.com/certkeep/certkeep/cmd/certkeep/internal/doctor"
 	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/repo"
+	"github.com/certkeep/certkeep/repo/blob"
 )
 
 func newDoctorCommand(c *console) *cobra.Command {
 	var o serverOptions
+	var ro repositoryOptions
 	cmd := &cobra.Command{
-		Use:   "doctor SERVER",
+		Use:   "doctor (SERVER | -r REPO)",
 		Short: "find what keeps a backup from working, and what mends it",
 		Long: `doctor goes the way of a backup step by step and says where it ends: the name,
 the port, the DCOM resolver, the logon, activation, the dynamic port, privacy, the
@@ -27,15 +32,30 @@ backups, the CA's name, the clocks. Of an authority in a directory it looks at w
 applies. Where one answer has several causes, as "access denied" has, it lists them
 with the command that tells which it is.
 
+Of a repository it looks whether this machine can write to it, whether the store
+keeps versions or locks objects, and whether the restore identity is where it should
+not be.
+
 Nothing is changed: no session is opened, and nothing is truncated. The exit code is
 0 when nothing failed, 12 when the logon was refused, 13 when the server cannot be
 reached or denies access, and 1 for anything else.`,
-		Args: c.exactly("SERVER"),
-		RunE: c.do(func(ctx context.Context, args []string) error { return runDoctor(ctx, c, args[0], o) }),
+		Args: c.optionalSet(),
+		RunE: c.do(func(ctx context.Context, args []string) error {
+			switch {
+			case len(args) > 0 && ro.address != "":
+				return usagef("SERVER and -r exclude each other")
+			case len(args) > 0:
+				return runDoctor(ctx, c, args[0], o)
+			case ro.where() == "":
+				return usagef("SERVER or -r REPO is missing")
+			}
+			return runRepositoryDoctor(ctx, c, ro)
+		}),
 	}
 	o.addServerFlags(cmd)
-	return describe(cmd, "certkeep doctor adcs://backup@CORP.EXAMPLE@ca01.corp.example\ncertkeep doctor ca:pki",
-		exitOK, exitFailed, exitUsage, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
+	ro.addFlags(cmd.Flags(), "examine a repository")
+	return describe(cmd, "certkeep doctor adcs://backup@CORP.EXAMPLE@ca01.corp.example\ncertkeep doctor ca:pki\ncertkeep doctor -r s3://pki-backup/ca01",
+		exitOK, exitFailed, exitUsage, exitNoRepo, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func runDoctor(ctx context.Context, c *console, server string, o serverOptions) error {
@@ -96,6 +116,46 @@ func remoteExamination(server string, a connect.Address, co connect.Options, how
 			return session, nil
 		},
 	}
+}
+
+func runRepositoryDoctor(ctx context.Context, c *console, o repositoryOptions) error {
+	identity := os.Getenv("CERTKEEP_IDENTITY_FILE")
+	if identity != "" {
+		identity = "CERTKEEP_IDENTITY_FILE names " + identity
+	}
+	rep, err := doctor.Repository(ctx, doctor.RepositoryOptions{
+		Address: o.where(), Identity: identity,
+		Store: func(ctx context.Context) (blob.Store, error) { return o.store(ctx, o.where(), false) },
+		Open: func(ctx context.Context, s blob.Store) (*repo.Repository, error) {
+			ring, err := o.ring()
+			if err != nil {
+				return nil, err
+			}
+			id, err := repo.Peek(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			host, err := ring.Host(id)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			return repo.Open(ctx, repo.Options{Blob: s, Host: host, Memory: ring.Heads(s.Location())})
+		},
+		Observe: func(k doctor.Check) {
+			if !c.json {
+				printCheck(c, c.stdout, k)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		if err := c.print(rep); err != nil {
+			return err
+		}
+	}
+	return doctorVerdict(ctx, c, rep)
 }
 
 // doctorVerdict is the last word, and the exit code.

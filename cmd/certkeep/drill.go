@@ -32,24 +32,26 @@ func (o *drillOptions) addFlags(f *pflag.FlagSet) {
 func newDrillCommand(c *console) *cobra.Command {
 	var o drillOptions
 	cmd := &cobra.Command{
-		Use:   "drill --folder DIR [--until GENERATION|TIME]",
+		Use:   "drill (--folder DIR | -r REPO [SET]) [--until GENERATION|TIME]",
 		Short: "restore into a temporary directory, and say what that proves",
 		Long: `drill does a restore without touching any authority: it recovers the database in
 a temporary directory, opens it, counts its rows, parses every certificate,
 checks its signature, serial number and dates against its row, and finds the
 newest CRL. It says what was proven and what was not.`,
-		Args: c.exactly(),
-		RunE: c.do(func(ctx context.Context, _ []string) error {
+		Args: c.optionalSet(),
+		RunE: c.do(func(ctx context.Context, args []string) error {
+			o.takeSet(args)
 			return c.reported(ctx, o.events, drillEvents, func(h *happening) error { return runDrill(ctx, c, o, h) })
 		}),
 	}
 	o.addFlags(cmd.Flags())
-	return describe(cmd, "certkeep drill --folder backups", exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
+	return describe(cmd, "certkeep drill --folder backups\ncertkeep drill -r /mnt/backup/pki latest --identity /media/usb/restore.key",
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
 }
 
 func runDrill(ctx context.Context, c *console, o drillOptions, h *happening) error {
-	h.Folder = o.folder
-	chain, err := o.chain(ctx)
+	h.Folder = o.place()
+	chain, err := o.chain(ctx, c)
 	if err != nil {
 		return err
 	}

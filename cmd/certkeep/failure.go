@@ -15,6 +15,8 @@ import (
 	"github.com/certkeep/certkeep/certsrv/account"
 	"github.com/certkeep/certkeep/certsrv/authority"
 	"github.com/certkeep/certkeep/connect"
+	"github.com/certkeep/certkeep/repo"
+	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/sqlitelog"
 )
 
@@ -62,12 +64,6 @@ func (f *failure) Unwrap() error { return f.err }
 // usagef reports a command line that cannot be obeyed.
 func usagef(format string, args ...any) error {
 	return &failure{exit: exitUsage, err: fmt.Errorf(format, args...)}
-}
-
-// notInThisVersion answers what a later version will offer: one clear sentence,
-// and the exit code of a usage error, so that nothing seems to work that does not.
-func notInThisVersion(what string) error {
-	return &failure{exit: exitUsage, err: errors.New(what + " is not in this version")}
 }
 
 // withExit attaches an exit code to err; nil stays nil.
@@ -201,6 +197,12 @@ var sentinels = []struct {
 	{sqlitelog.ErrNotLog, exitDamage},
 	{backupset.ErrDamaged, exitDamage},
 	{backupset.ErrChain, exitDamage},
+	{repo.ErrNoRepository, exitNoRepo},
+	{repo.ErrKey, exitSecret},
+	{repo.ErrNoIdentity, exitSecret},
+	{repo.ErrNoHost, exitSecret},
+	{repo.ErrRolledBack, exitDamage},
+	{blob.ErrDenied, exitUnreachable},
 }
 
 // exitOfCode maps the results of the Certadm functions.

@@ -64,4 +64,7 @@ func choices(cmd *cobra.Command, flag string, values ...string) {
 var allExits = []int{exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitLocked, exitSecret, exitUnreachable, exitTooOld, exitInterrupted}
 
 const environmentHelp = `  CERTKEEP_PASSWORD_FILE  where --password-file is not given
+  CERTKEEP_REPOSITORY     where neither -r nor --folder is given
+  CERTKEEP_IDENTITY_FILE  where --identity is not given
+  CERTKEEP_HOST_KEY       where --host-key is not given
   NO_COLOR                any value: no colours and no bold type`

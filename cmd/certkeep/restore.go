@@ -57,7 +57,7 @@ func (o *restoreOptions) addFlags(f *pflag.FlagSet) {
 func newRestoreCommand(c *console) *cobra.Command {
 	var o restoreOptions
 	cmd := &cobra.Command{
-		Use:   "restore --folder DIR (--ca CADIR | --service | --to DIR) [--until GENERATION|TIME] [--plan]",
+		Use:   "restore (--folder DIR | -r REPO [SET]) (--ca CADIR | --service | --to DIR) [--until GENERATION|TIME] [--plan]",
 		Short: "restore a backup into an authority, or to one folder",
 		Long: `restore recovers the sets in a temporary directory and checks them. Only then does
 it touch the target. What was there is set aside, never deleted. The authority
@@ -79,14 +79,15 @@ aside, the sets are copied and registered, and the service is started again, whi
 recovers them. If revocations are missing, or may be, publishing stays withheld, the
 exit code is 3, and what to do is printed, as is the way back after a failure.
 --plan prints all of it and does nothing.`,
-		Args: c.exactly(),
-		RunE: c.do(func(ctx context.Context, _ []string) error {
+		Args: c.optionalSet(),
+		RunE: c.do(func(ctx context.Context, args []string) error {
+			o.takeSet(args)
 			return c.reported(ctx, o.eventLog && !o.plan && !o.dryRun && o.to == "" && !o.takeBack, restoreEvents, func(h *happening) error { return runRestore(ctx, c, o, h) })
 		}),
 	}
 	o.addFlags(cmd.Flags())
 	return describe(cmd, "certkeep restore --folder backups --ca pki --plan",
-		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitLocked, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitLocked, exitSecret, exitInterrupted)
 }
 
 func runRestore(ctx context.Context, c *console, o restoreOptions, h *happening) error {
@@ -109,8 +110,8 @@ func runRestore(ctx context.Context, c *console, o restoreOptions, h *happening)
 	case o.takeBack:
 		return runTakeBack(ctx, c, o)
 	}
-	h.Folder = o.folder
-	chain, err := o.chain(ctx)
+	h.Folder = o.place()
+	chain, err := o.chain(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -91,10 +91,12 @@ or ca:DIR, an embedded authority.`,
 		newDemoCommand(c), newCACommand(c),
 		newPingCommand(c), newLocationsCommand(c), newDynamicFilesCommand(c), newShutdownCommand(c),
 		newBackupCommand(c), newVerifyCommand(c), newDrillCommand(c), newRestoreCommand(c),
+		newInitCommand(c), newListCommand(c), newShowCommand(c),
+		newImportCommand(c), newExportCommand(c), newCopyCommand(c),
+		newForgetCommand(c), newPruneCommand(c), newRecipientCommand(c), newHostCommand(c),
 		newCertsCommand(c), newDiffCommand(c), newESECommand(c), newDoctorCommand(c), newKeyCommand(c),
 		newVersionCommand(c), newCompletionCommand(c), newDemoChildCommand(c),
 	)
-	root.AddCommand(laterVerbs(c)...)
 	root.SetHelpCommand(newHelpCommand(c, root))
 	return root
 }
@@ -137,33 +139,4 @@ func newHelpCommand(c *console, root *cobra.Command) *cobra.Command {
 			return cmd.Help()
 		}),
 	}
-}
-
-// laterVerbs answers the verbs of the design that this version does not have.
-func laterVerbs(c *console) []*cobra.Command {
-	var cmds []*cobra.Command
-	for _, v := range []struct{ name, what string }{
-		{"init", "a repository (init)"}, {"list", "a repository (list)"}, {"show", "a repository (show)"},
-		{"import", "a repository (import)"}, {"export", "a repository (export)"}, {"copy", "a repository (copy)"},
-		{"forget", "retention (forget)"}, {"prune", "retention (prune)"},
-	} {
-		cmds = append(cmds, &cobra.Command{
-			Use: v.name, Hidden: true, DisableFlagParsing: true,
-			RunE: c.do(func(context.Context, []string) error {
-				return withHint(notInThisVersion(v.what), "sets are kept in plain folders: --folder DIR")
-			}),
-		})
-	}
-	return cmds
-}
-
-// needFolder is asked by the verbs that work on sets.
-func needFolder(folder, repository string) error {
-	switch {
-	case repository != "":
-		return withHint(notInThisVersion("a repository (-r)"), "keep the set in a plain folder: --folder DIR")
-	case folder == "":
-		return usagef("--folder DIR is missing")
-	}
-	return nil
 }

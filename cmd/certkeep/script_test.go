@@ -65,7 +65,7 @@ func cmdValue(ts *testscript.TestScript, neg bool, args []string) {
 // helps: the help of every verb has an example, exit codes and, if the verb
 // changes something, --dry-run.
 func cmdHelps(ts *testscript.TestScript, _ bool, _ []string) {
-	unchanging := strings.Fields("version completion help demo doctor list status ping locations dynamic-files verify drill certs diff ese")
+	unchanging := strings.Fields("version completion help demo doctor list show status ping locations dynamic-files verify drill certs diff ese")
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {

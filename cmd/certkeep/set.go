@@ -3,43 +3,151 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/certkeep/certkeep/backup"
+	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/folder"
+	"github.com/certkeep/certkeep/repo"
 )
 
-// setOptions say which set a verb works on.
+// setOptions say which set a verb works on: one in a folder, or one in a repository.
 type setOptions struct {
-	folder     string
-	repository string
+	folder string
+	repositoryOptions
+	ca  string // authority, where a repository has several
+	set string // an id, the beginning of one, or latest; empty is latest
 }
 
 func (o *setOptions) addFlags(f *pflag.FlagSet, folder string) {
 	f.StringVar(&o.folder, "folder", "", folder)
-	f.StringVarP(&o.repository, "repository", "r", "", "a repository")
-	f.Lookup("repository").Hidden = true // answered with one sentence, see check
+	o.repositoryOptions.addFlags(f, "or the repository that the set is in")
+	f.StringVar(&o.ca, "authority", "", "the authority whose sets are meant, where a repository has several: `NAME`")
 }
 
-func (o *setOptions) check() error { return needFolder(o.folder, o.repository) }
+// inRepository reports whether a repository is meant: by the flag, or by the environment
+// where no folder is named.
+func (o *setOptions) inRepository() bool { return o.address != "" || o.folder == "" && o.where() != "" }
 
-// source finds the chain that --folder means: if DIR is a set itself, the chain
+func (o *setOptions) check() error {
+	switch {
+	case o.folder != "" && o.address != "":
+		return usagef("--folder and -r exclude each other")
+	case o.folder == "" && !o.inRepository():
+		return usagef("--folder DIR or -r REPO is missing")
+	case o.folder != "" && o.set != "":
+		return usagef("%q is one argument too many: --folder names the set", o.set)
+	}
+	return nil
+}
+
+// place is where the sets are, for people.
+func (o *setOptions) place() string {
+	if o.folder == "" {
+		return o.where()
+	}
+	return o.folder
+}
+
+// takeSet takes the argument SET, which may be left out.
+func (o *setOptions) takeSet(args []string) {
+	if len(args) > 0 {
+		o.set = args[0]
+	}
+}
+
+// optionalSet is cobra's check of such an argument.
+func (c *console) optionalSet() cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		c.at(cmd)
+		if len(args) > 1 {
+			return usagef("%q is one argument too many", args[1])
+		}
+		return nil
+	}
+}
+
+// source finds the chain that is meant. With --folder: if DIR is a set itself, the chain
 // that ends in it, the other sets being beside it; else that of the newest set in
 // DIR.
-func (o *setOptions) source(ctx context.Context) (backup.Source, error) {
+func (o *setOptions) source(ctx context.Context, c *console) (backup.Source, error) {
 	var none backup.Source
 	if err := o.check(); err != nil {
 		return none, err
+	}
+	if o.inRepository() {
+		r, err := o.open(ctx, c, toRead)
+		if err != nil {
+			return none, err
+		}
+		id, err := o.find(ctx, r)
+		return backup.Source{Store: r, ID: id}, err
 	}
 	store, name, err := folder.Resolve(ctx, o.folder)
 	if err != nil {
 		return none, err
 	}
 	return backup.Source{Store: store, ID: name}, nil
+}
+
+// find finds the set in a repository.
+func (o *setOptions) find(ctx context.Context, r *repo.Repository) (string, error) {
+	entries, err := r.List(ctx)
+	if err != nil {
+		return "", err
+	}
+	e, err := findSet(entries, o.set, o.ca)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", r.Location(), err)
+	}
+	return e.ID, nil
+}
+
+const latest = "latest"
+
+// findSet finds a set by its id, by the beginning of it, or the newest; of one authority, if
+// that is named.
+func findSet(entries []backupset.Entry, name, ca string) (backupset.Entry, error) {
+	var fit []backupset.Entry
+	names := map[string]bool{}
+	for _, e := range entries {
+		if ca != "" && (e.Manifest == nil || !strings.EqualFold(e.Manifest.CA.Name, ca) && !strings.EqualFold(e.Manifest.CA.SanitizedName, ca)) {
+			continue
+		}
+		switch {
+		case e.ID == name && name != "":
+			return e, nil
+		case name == "" || name == latest:
+			if e.Manifest == nil {
+				continue
+			}
+			names[e.Manifest.CA.Name] = true
+		case !strings.HasPrefix(e.ID, name):
+			continue
+		}
+		fit = append(fit, e)
+	}
+	switch {
+	case len(fit) == 0 && (name == "" || name == latest):
+		return backupset.Entry{}, fmt.Errorf("there is no set: %w", backupset.ErrNotFound)
+	case len(fit) == 0:
+		return backupset.Entry{}, withHint(fmt.Errorf("set %.80q: %w", name, backupset.ErrNotFound), "certkeep list shows the sets")
+	case len(names) > 1:
+		return backupset.Entry{}, withHint(fmt.Errorf("sets of %d authorities are there: %w", len(names), backupset.ErrAmbiguous),
+			"name the set, or the authority with --authority: %s", strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+	case len(names) == 0 && len(fit) > 1:
+		return backupset.Entry{}, fmt.Errorf("%d sets begin with %q: %w", len(fit), name, backupset.ErrAmbiguous)
+	}
+	backupset.Sort(fit)
+	return fit[len(fit)-1], nil
 }
 
 // chainOptions say how far to go in a chain, and what continues it.
@@ -94,15 +202,15 @@ type chain struct {
 	logs  []string
 }
 
-func (o *chainOptions) chain(ctx context.Context) (c chain, err error) {
-	if c.until, err = backup.ParseUntil(o.until); err != nil {
-		return c, usagef("--until: %w", err)
+func (o *chainOptions) chain(ctx context.Context, c *console) (ch chain, err error) {
+	if ch.until, err = backup.ParseUntil(o.until); err != nil {
+		return ch, usagef("--until: %w", err)
 	}
-	if c.Source, err = o.source(ctx); err != nil {
-		return c, err
+	if ch.Source, err = o.source(ctx, c); err != nil {
+		return ch, err
 	}
-	c.logs, err = o.logs()
-	return c, err
+	ch.logs, err = o.logs()
+	return ch, err
 }
 
 // jobProgress shows the progress of a job.

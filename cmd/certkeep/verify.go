@@ -15,12 +15,15 @@ import (
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
 	"github.com/certkeep/certkeep/cadb/schema"
+	"github.com/certkeep/certkeep/certadm"
 )
 
 type verifyOptions struct {
 	setOptions
 	level         string
 	caCertificate string
+	share         string
+	noRecord      bool
 	events        bool
 }
 
@@ -28,13 +31,15 @@ func (o *verifyOptions) addFlags(f *pflag.FlagSet) {
 	o.setOptions.addFlags(f, "verify the newest chain of sets in `DIR`, or the one that ends in the set DIR")
 	f.StringVar(&o.level, "level", string(backup.LevelDatabase), "how deep: `LEVEL` is "+strings.Join(texts(backup.Levels), ", "))
 	f.StringVar(&o.caCertificate, "ca-certificate", "", "the authority's certificate in `FILE`, in place of the one that the manifest names")
+	f.StringVar(&o.share, "share", "", "with -r and level sealed or content: read only the next of so many shares of the packs, for example `1/30`, so that 30 runs read all")
+	f.BoolVar(&o.noRecord, "no-record", false, "with -r: do not record the outcome in the repository")
 	addEventLogFlag(f, &o.events)
 }
 
 func newVerifyCommand(c *console) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify --folder DIR [--level LEVEL]",
+		Use:   "verify (--folder DIR | -r REPO [SET…]) [--level LEVEL]",
 		Short: "prove that a backup is what was backed up",
 		Long: `verify looks at a chain of sets, as deep as asked; it never writes to a set.
 
@@ -47,14 +52,22 @@ func newVerifyCommand(c *console) *cobra.Command {
 Sets of AD CS are checked as far as that goes without replaying their logs, which only
 AD CS can: every page, header, log and row. DIR may also be its database directory
 (CertLog) from a dead machine.`,
-		Args: c.exactly(),
-		RunE: c.do(func(ctx context.Context, _ []string) error {
-			return c.reported(ctx, o.events, verifyEvents, func(h *happening) error { return runVerify(ctx, c, o, h) })
+		Args: cobra.ArbitraryArgs,
+		RunE: c.do(func(ctx context.Context, args []string) error {
+			return c.reported(ctx, o.events, verifyEvents, func(h *happening) error {
+				h.Folder = o.place()
+				if o.inRepository() && o.folder == "" {
+					return runVerifyRepository(ctx, c, o, args, h)
+				}
+				o.takeSet(args)
+				return runVerify(ctx, c, o, h)
+			})
 		}),
 	}
 	o.addFlags(cmd.Flags())
 	choices(cmd, "level", texts(backup.Levels)...)
-	return describe(cmd, "certkeep verify --folder backups", exitOK, exitFailed, exitUsage, exitDamage, exitInterrupted)
+	return describe(cmd, "certkeep verify --folder backups\ncertkeep verify -r /mnt/backup/pki --level sealed --share 1/30",
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
 }
 
 // texts turns names of a type of their own into strings.
@@ -67,7 +80,6 @@ func texts[S ~string](names []S) []string {
 }
 
 func runVerify(ctx context.Context, c *console, o verifyOptions, h *happening) error {
-	h.Folder = o.folder
 	level, err := backup.ParseLevel(o.level)
 	if err != nil {
 		return usagef("--level: %w", err)
@@ -82,7 +94,7 @@ func runVerify(ctx context.Context, c *console, o verifyOptions, h *happening) e
 		verify = log.Verify
 	} else if err != nil {
 		return err
-	} else if options.Source, err = o.source(ctx); err != nil {
+	} else if options.Source, err = o.source(ctx, c); err != nil {
 		return err
 	}
 	m := c.progress()
@@ -104,7 +116,7 @@ func runVerify(ctx context.Context, c *console, o verifyOptions, h *happening) e
 // certLog is the database directory of AD CS, as it is on the disk of a dead machine,
 // if --folder is one: nil if it is not.
 func (o *verifyOptions) certLog() (*backup.CertLog, error) {
-	if o.folder == "" || o.repository != "" {
+	if o.folder == "" || o.address != "" {
 		return nil, nil // source says what is missing
 	}
 	log, err := backup.FindCertLog(o.folder, "")
@@ -178,10 +190,14 @@ func printDatabase(w io.Writer, d *backup.DatabaseReport) error {
 	}
 	name, reach := "recovered to", ""
 	if d.Generation > 0 {
-		reach = fmt.Sprintf("generation %d (%05x)", d.Generation, d.Generation)
+		reach = fmt.Sprintf("generation %d (%s)", d.Generation, certadm.LogDigits(d.Generation))
+	}
+	closed := ", closed "
+	if d.Unreplayed {
+		closed = ", closed by " // when the set was complete
 	}
 	if !d.Closed.IsZero() {
-		reach += ", closed " + stamp(d.Closed)
+		reach += closed + stamp(d.Closed)
 	}
 	if d.Unreplayed {
 		name = "logs to"

@@ -80,6 +80,8 @@ type Report struct {
 	// Next is the certificate issued after the restore.
 	Next Entry `json:"next"`
 
+	Repository *Repository `json:"repository"`
+
 	Sets         []Set    `json:"sets"`
 	BackupBytes  int64    `json:"backup_bytes"`
 	OpenLogBytes int64    `json:"open_log_bytes"`
@@ -138,6 +140,7 @@ func Run(ctx context.Context, o Options) (rep *Report, err error) {
 		{"restore", s.restore},
 		{"restart", s.restart},
 		{"compare", s.compare},
+		{"repository", s.repository},
 	} {
 		started := time.Now()
 		text, err := act.play(ctx)
@@ -173,7 +176,7 @@ func (s *story) makeRoot() (clean func() error, err error) {
 	}
 	return func() error {
 		var errs []error
-		for _, name := range []string{authorityDir, safeDir, backupsDir, recordsDir, salvagedDir, restoredDir} {
+		for _, name := range []string{authorityDir, safeDir, backupsDir, recordsDir, salvagedDir, restoredDir, repositoryDir} {
 			errs = append(errs, os.RemoveAll(s.path(name)))
 		}
 		return errors.Join(errs...)
@@ -182,12 +185,13 @@ func (s *story) makeRoot() (clean func() error, err error) {
 
 // The directories of the story.
 const (
-	authorityDir = "authority" // the one that is lost
-	safeDir      = "safe"      // key, certificate and accounts, which no database backup holds
-	backupsDir   = "backups"
-	recordsDir   = "records" // the clients' own
-	salvagedDir  = "salvaged"
-	restoredDir  = "restored"
+	authorityDir  = "authority" // the one that is lost
+	safeDir       = "safe"      // key, certificate and accounts, which no database backup holds
+	backupsDir    = "backups"
+	recordsDir    = "records" // the clients' own
+	salvagedDir   = "salvaged"
+	restoredDir   = "restored"
+	repositoryDir = "repository"
 )
 
 func (s *story) path(names ...string) string {

@@ -1,0 +1,21 @@
+package repo
+
+import (
+	"time"
+
+	"github.com/certkeep/certkeep/repo/internal/pack"
+)
+
+// Shrink makes segments, packs and what is noted of unfinished runs small, so that a small set
+// has many; and cleaning up wait for a store that hangs no longer than a test can.
+func Shrink() (undo func()) {
+	seg, target, partial, end := segmentSize, pack.Target, partialEvery, endTimeout
+	segmentSize, pack.Target, partialEvery, endTimeout = 32<<10, 96<<10, 16, 200*time.Millisecond
+	return func() { segmentSize, pack.Target, partialEvery, endTimeout = seg, target, partial, end }
+}
+
+// LeaseTime is how long a lease is good.
+const LeaseTime = leaseTime
+
+// PartialLife is how long what an interrupted run has stored is kept.
+const PartialLife = partialLife

@@ -1,0 +1,136 @@
+// Package seal makes the sealed objects of a repository: age over zstd, so that
+//
+//	age -d -i KEY < object | zstd -d
+//
+// opens one. Nothing else in a repository is encrypted.
+package seal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"filippo.io/age"
+	"github.com/klauspost/compress/zstd"
+)
+
+// ErrKey: none of the keys at hand opens the object.
+var ErrKey = errors.New("none of the keys at hand opens it")
+
+// ErrDamaged: the object is not what was sealed.
+var ErrDamaged = errors.New("damaged")
+
+// Overhead is more than what sealing adds to incompressible bytes, for the first
+// mebibyte.
+const Overhead = 4096
+
+var encoder = sync.OnceValue(func() *zstd.Encoder {
+	// One at a time for each caller: the callers are the parallelism.
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(64), zstd.WithWindowSize(1<<20),
+		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true)) // age has a stronger check
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return e
+})
+
+// decoders by how much they may produce, so that a small object cannot unfold into
+// a large one.
+var decoders sync.Map // int64 → *zstd.Decoder
+
+func decoder(limit int64) (*zstd.Decoder, error) {
+	if d, ok := decoders.Load(limit); ok {
+		return d.(*zstd.Decoder), nil
+	}
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(uint64(limit)))
+	if err != nil {
+		return nil, err
+	}
+	kept, _ := decoders.LoadOrStore(limit, d)
+	return kept.(*zstd.Decoder), nil
+}
+
+// Compress is the inner half of [Seal].
+func Compress(plain, dst []byte) []byte { return encoder().EncodeAll(plain, dst) }
+
+// Seal compresses and encrypts.
+func Seal(plain []byte, to ...age.Recipient) ([]byte, error) {
+	return Encrypt(Compress(plain, make([]byte, 0, len(plain)+len(plain)/255+64)), to...)
+}
+
+// Encrypt only encrypts: for what is to be opened with age alone.
+func Encrypt(plain []byte, to ...age.Recipient) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(len(plain) + len(plain)/4096 + Overhead)
+	w, err := age.Encrypt(&b, to...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(plain); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// Limits of the bounds that [Open] is given.
+const (
+	LimitSmall   = 1 << 20
+	LimitSegment = 4 << 20
+	LimitLarge   = 96 << 20
+)
+
+// Open undoes [Seal]. What unfolds to more than limit, one of the constants, is
+// damaged.
+func Open(sealed []byte, limit int64, keys ...age.Identity) ([]byte, error) {
+	packed, err := Decrypt(sealed, keys...)
+	if err != nil {
+		return nil, err
+	}
+	return Expand(packed, limit)
+}
+
+// Decrypt undoes [Encrypt].
+func Decrypt(sealed []byte, keys ...age.Identity) ([]byte, error) {
+	if len(keys) == 0 {
+		return nil, ErrKey
+	}
+	r, err := age.Decrypt(bytes.NewReader(sealed), keys...)
+	var no *age.NoIdentityMatchError
+	switch {
+	case errors.As(err, &no):
+		return nil, ErrKey
+	case err != nil:
+		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
+	}
+	b := bytes.NewBuffer(make([]byte, 0, len(sealed)))
+	if _, err := io.Copy(b, r); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
+	}
+	return b.Bytes(), nil
+}
+
+// Expand undoes [Compress].
+func Expand(packed []byte, limit int64) ([]byte, error) {
+	d, err := decoder(limit)
+	if err != nil {
+		return nil, err
+	}
+	var size int
+	var h zstd.Header
+	if err := h.Decode(packed); err == nil && h.HasFCS && h.FrameContentSize <= uint64(limit) {
+		size = int(h.FrameContentSize)
+	}
+	plain, err := d.DecodeAll(packed, make([]byte, 0, size))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
+	}
+	if int64(len(plain)) > limit {
+		return nil, fmt.Errorf("%w: unfolds to %d bytes", ErrDamaged, len(plain))
+	}
+	return plain, nil
+}

@@ -1,0 +1,237 @@
+package repo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/repo/internal/chunklist"
+	"github.com/certkeep/certkeep/repo/internal/seal"
+)
+
+// layout says which chunks the files of a set are made of. It is JSON, sealed to the
+// authority's metadata key.
+type layout struct {
+	Schema int          `json:"schema"`
+	Set    string       `json:"set"`
+	Files  []fileLayout `json:"files"`
+}
+
+// fileLayout is a file: its chunks are those of its lists, one behind another. Every chunk has
+// ChunkSize bytes but the last.
+type fileLayout struct {
+	Role      backupset.Role `json:"role"`
+	Name      string         `json:"name"`
+	Size      int64          `json:"size"`
+	ChunkSize int64          `json:"chunk_size"`
+	Lists     []Ref          `json:"lists,omitempty"` // each but the last has chunklist.MaxChunks
+	List      string         `json:"list,omitempty"`  // of a small file, in place of Lists
+}
+
+func (f *fileLayout) chunks() int64 {
+	if f.ChunkSize <= 0 {
+		return 0
+	}
+	return (f.Size + f.ChunkSize - 1) / f.ChunkSize
+}
+
+// maxInline is up to how many chunks a file's list stands in the layout itself.
+const maxInline = 32
+
+func (l *layout) validate() error {
+	if l.Schema > schema {
+		return ErrNewer
+	}
+	if l.Schema != schema {
+		return fmt.Errorf("layout: schema %d: %w", l.Schema, backupset.ErrDamaged)
+	}
+	for i := range l.Files {
+		f := &l.Files[i]
+		bad := fmt.Errorf("layout of %.80q: %w", f.Name, backupset.ErrDamaged)
+		if f.Size < 0 || f.ChunkSize <= 0 || f.ChunkSize > chunklist.MaxChunk || f.chunks() > 1<<36 {
+			return bad
+		}
+		if f.List == "" && int64(len(f.Lists)) != (f.chunks()+chunklist.MaxChunks-1)/chunklist.MaxChunks {
+			return bad
+		}
+	}
+	return nil
+}
+
+// sealedSet is what the repository knows of a set: all but its contents.
+type sealedSet struct {
+	r        *Repository
+	s        *storedSet
+	keys     *caKeys
+	manifest *backupset.Manifest
+
+	mu     sync.Mutex
+	objs   objects // that layout and table were read from
+	layout *layout
+	table  []chunklist.Entry
+}
+
+// open reads a set's manifest, layout and table. ErrNoHost if there is no key for it.
+func (r *Repository) open(ctx context.Context, s *storedSet) (*sealedSet, error) {
+	ss, err := r.openManifest(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return ss, ss.load(ctx)
+}
+
+// errForeign: the set is of an authority whose keys are not at hand.
+var errForeign = fmt.Errorf("%w: it is of an authority whose keys are not here", ErrKey)
+
+func (r *Repository) openManifest(ctx context.Context, s *storedSet) (*sealedSet, error) {
+	name := s.author + "/" + s.Set
+	r.mu.Lock()
+	ss := r.sealed[name]
+	r.mu.Unlock()
+	if ss != nil && ss.s.hash == s.hash {
+		ss.mu.Lock()
+		ss.s = s // its place may have changed
+		ss.mu.Unlock()
+		return ss, nil
+	}
+	keys, err := r.keysOf(ctx, s.CA)
+	if err != nil {
+		return nil, err
+	}
+	if keys == nil {
+		return nil, fmt.Errorf("set %s: %w", s.Set, errForeign)
+	}
+	b, err := r.getSealed(ctx, s.Manifest, seal.LimitLarge, keys.metadata)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: manifest: %w", s.Set, err)
+	}
+	m, err := backupset.DecodeManifest(b)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Set, err)
+	}
+	if m.ID != s.Set {
+		return nil, fmt.Errorf("set %s: the manifest is of %s: %w", s.Set, m.ID, backupset.ErrDamaged)
+	}
+	ss = &sealedSet{r: r, s: s, keys: keys, manifest: m}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sealed[name] = ss
+	return ss, nil
+}
+
+// load reads layout and table, unless they were read.
+func (s *sealedSet) load(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.layout != nil && s.objs.Layout == s.s.now.Layout {
+		return nil
+	}
+	objs := s.s.now
+	b, err := s.r.getSealed(ctx, objs.Layout, seal.LimitLarge, s.keys.metadata)
+	if err != nil {
+		return fmt.Errorf("set %s: layout: %w", s.s.Set, err)
+	}
+	var l layout
+	if err := json.Unmarshal(b, &l); err != nil {
+		return fmt.Errorf("set %s: layout: %w", s.s.Set, backupset.ErrDamaged)
+	}
+	if err := l.validate(); err != nil {
+		return fmt.Errorf("set %s: %w", s.s.Set, err)
+	}
+	if l.Set != s.s.Set {
+		return fmt.Errorf("set %s: the layout is of %.80q: %w", s.s.Set, l.Set, backupset.ErrDamaged)
+	}
+	table, err := s.r.readTable(ctx, objs.Table)
+	if err != nil {
+		return fmt.Errorf("set %s: %w", s.s.Set, err)
+	}
+	s.objs, s.layout, s.table = objs, &l, table
+	return nil
+}
+
+// file is the layout of a file, nil if the set has none of that name.
+func (s *sealedSet) file(role backupset.Role, name string) *fileLayout {
+	for i := range s.layout.Files {
+		if f := &s.layout.Files[i]; f.Role == role && f.Name == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// readTable reads a table of segments. No key is needed.
+func (r *Repository) readTable(ctx context.Context, ref Ref) ([]chunklist.Entry, error) {
+	b, err := r.getMeta(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("table of segments: %w", err)
+	}
+	plain, err := seal.Expand(b, limitTable)
+	if err != nil {
+		return nil, damage(fmt.Errorf("table of segments: %w", err))
+	}
+	t, err := chunklist.DecodeTable(plain)
+	return t, damage(err)
+}
+
+// limitTable bounds a table, in bytes.
+const limitTable = 512 << 20
+
+func (r *Repository) readList(ctx context.Context, keys *caKeys, ref Ref, segments int) ([]chunklist.Chunk, error) {
+	b, err := r.getSealed(ctx, ref, seal.LimitLarge, keys.metadata)
+	if err != nil {
+		return nil, fmt.Errorf("chunk list: %w", err)
+	}
+	chunks, err := chunklist.Decode(b, segments)
+	return chunks, damage(err)
+}
+
+// listReader reads the chunk lists of a file, one at a time.
+type listReader struct {
+	s     *sealedSet
+	f     *fileLayout
+	table []chunklist.Entry
+	part  int64 // which list chunks holds; -1 before the first
+	have  []chunklist.Chunk
+}
+
+func (s *sealedSet) list(f *fileLayout) *listReader {
+	return &listReader{s: s, f: f, table: s.table, part: -1}
+}
+
+// at is the n-th chunk of the file; false if it has fewer.
+func (l *listReader) at(ctx context.Context, n int64) (chunklist.Chunk, bool, error) {
+	if n >= l.f.chunks() {
+		return chunklist.Chunk{}, false, nil
+	}
+	if part := n / chunklist.MaxChunks; part != l.part {
+		if err := l.read(ctx, part); err != nil {
+			return chunklist.Chunk{}, false, err
+		}
+	}
+	return l.have[n%chunklist.MaxChunks], true, nil
+}
+
+func (l *listReader) read(ctx context.Context, part int64) (err error) {
+	l.part = -1
+	if l.f.List != "" {
+		l.have, err = chunklist.Decode([]byte(l.f.List), len(l.table))
+	} else {
+		l.have, err = l.s.r.readList(ctx, l.s.keys, l.f.Lists[part], len(l.table))
+	}
+	if err != nil {
+		return damage(fmt.Errorf("set %s: %s: %w", l.s.s.Set, l.f.Name, err))
+	}
+	if want := min(l.f.chunks()-part*chunklist.MaxChunks, chunklist.MaxChunks); int64(len(l.have)) != want {
+		return fmt.Errorf("set %s: %s: a chunk list has %d chunks, not %d: %w", l.s.s.Set, l.f.Name, len(l.have), want, backupset.ErrDamaged)
+	}
+	for i, c := range l.have {
+		n := part*chunklist.MaxChunks + int64(i)
+		if want := min(l.f.ChunkSize, l.f.Size-n*l.f.ChunkSize); int64(c.Length) != want {
+			return fmt.Errorf("set %s: %s: chunk %d has %d bytes, not %d: %w", l.s.s.Set, l.f.Name, n, c.Length, want, backupset.ErrDamaged)
+		}
+	}
+	l.part = part
+	return nil
+}

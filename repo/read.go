@@ -1,0 +1,229 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/internal/hint"
+	"github.com/certkeep/certkeep/repo/internal/chunklist"
+)
+
+// Open implements backupset.Set. It takes a restore identity. Every chunk is held against
+// its id as it is read.
+func (s *sealedSet) Open(ctx context.Context, f backupset.File) (backupset.ReadAtCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, err
+	}
+	l := s.file(f.Role, f.Name)
+	if l == nil {
+		return nil, fmt.Errorf("set %s: %.200q: %w", s.s.Set, f.Name, backupset.ErrNotFound)
+	}
+	if !s.r.Readable() {
+		return nil, hint.With(fmt.Errorf("set %s: %s: %w", s.s.Set, f.Name, ErrNoIdentity), "name its file with --identity, or in CERTKEEP_IDENTITY_FILE")
+	}
+	rctx, cancel := context.WithCancel(ctx)
+	return &reader{s: s, f: l, ctx: rctx, cancel: cancel, lists: s.list(l), ids: s.keys.ids()}, nil
+}
+
+// ahead is how many stretches of a file are opened before they are asked for.
+const ahead = 6
+
+// reader is an open file. Reading in order opens segments ahead.
+type reader struct {
+	s      *sealedSet
+	f      *fileLayout
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex // of the rest
+	lists  *listReader
+	ids    *ids
+	closed bool
+
+	pos   int64
+	next  int64          // chunk that the next stretch begins with
+	queue []*stretch     // opened, or on the way
+	buf   []byte         // what is left of the stretch being read
+	going sync.WaitGroup // those on the way
+}
+
+// stretch are chunks of a file that follow each other and lie in one segment.
+type stretch struct {
+	first  int64 // chunk
+	chunks []chunklist.Chunk
+	entry  chunklist.Entry
+	ready  chan struct{}
+	data   []byte // the chunks one behind another
+	err    error
+}
+
+// Size implements backupset.ReadAtCloser.
+func (r *reader) Size() int64 { return r.f.Size }
+
+// Close implements backupset.ReadAtCloser.
+func (r *reader) Close() error {
+	r.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.going.Wait()
+	r.queue, r.buf = nil, nil
+	return nil
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return 0, fs.ErrClosed
+	}
+	for len(r.buf) == 0 {
+		if err := r.ctx.Err(); err != nil {
+			return 0, err
+		}
+		if r.pos >= r.f.Size {
+			return 0, io.EOF
+		}
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
+		st := r.queue[0]
+		select {
+		case <-st.ready:
+		case <-r.ctx.Done():
+			return 0, r.ctx.Err()
+		}
+		if st.err != nil {
+			return 0, st.err
+		}
+		r.queue = r.queue[1:]
+		r.buf = st.data
+	}
+	n := copy(p, r.buf)
+	r.buf = r.buf[n:]
+	r.pos += int64(n)
+	return n, nil
+}
+
+// fill starts opening what comes next. r.mu is held.
+func (r *reader) fill() error {
+	for len(r.queue) < ahead && r.next < r.f.chunks() {
+		st, err := r.stretch(r.next)
+		if err != nil {
+			if len(r.queue) > 0 {
+				return nil // to be met when it is reached
+			}
+			return err
+		}
+		r.next += int64(len(st.chunks))
+		r.queue = append(r.queue, st)
+		r.going.Add(1)
+		go func() {
+			defer r.going.Done()
+			defer close(st.ready)
+			st.data, st.err = r.s.read(r.ctx, r.f, st, r.s.keys.ids())
+		}()
+	}
+	if len(r.queue) == 0 {
+		return fmt.Errorf("set %s: %s: %w: its chunks end early", r.s.s.Set, r.f.Name, backupset.ErrDamaged)
+	}
+	return nil
+}
+
+// stretch finds the chunks from n on that lie in one segment.
+func (r *reader) stretch(n int64) (*stretch, error) {
+	st := &stretch{first: n, ready: make(chan struct{})}
+	size := 0
+	for ; n < r.f.chunks() && size < segmentSize; n++ {
+		c, ok, err := r.lists.at(r.ctx, n)
+		if err != nil || !ok {
+			if len(st.chunks) > 0 {
+				break
+			}
+			return nil, err
+		}
+		if len(st.chunks) > 0 && c.Segment != st.chunks[0].Segment {
+			break
+		}
+		st.chunks = append(st.chunks, c)
+		size += int(c.Length)
+	}
+	if len(st.chunks) == 0 {
+		return nil, fmt.Errorf("set %s: %s: %w: chunk %d is missing", r.s.s.Set, r.f.Name, backupset.ErrDamaged, n)
+	}
+	st.entry = r.lists.table[st.chunks[0].Segment]
+	return st, nil
+}
+
+// read opens the segment of a stretch, takes its chunks, and checks their ids.
+func (s *sealedSet) read(ctx context.Context, f *fileLayout, st *stretch, ids *ids) ([]byte, error) {
+	plain, err := s.r.segments.get(ctx, st.entry.Segment, func() ([]byte, error) { return s.r.segment(ctx, st.entry) })
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %s: %w", s.s.Set, f.Name, err)
+	}
+	size := 0
+	for _, c := range st.chunks {
+		size += int(c.Length)
+	}
+	data := make([]byte, 0, size)
+	for i, c := range st.chunks {
+		if int64(c.Offset)+int64(c.Length) > int64(len(plain)) {
+			return nil, fmt.Errorf("set %s: %s: chunk %d: %w: its segment ends before", s.s.Set, f.Name, st.first+int64(i), backupset.ErrDamaged)
+		}
+		b := plain[c.Offset : c.Offset+c.Length]
+		if ids.of(b) != c.ID {
+			return nil, fmt.Errorf("set %s: %s: chunk %d: %w: it is not what its id says", s.s.Set, f.Name, st.first+int64(i), backupset.ErrDamaged)
+		}
+		data = append(data, b...)
+	}
+	return data, nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *reader) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, errors.New("reading before the beginning")
+	}
+	n := 0
+	for n < len(p) && off < r.f.Size {
+		if err := r.ctx.Err(); err != nil {
+			return n, err
+		}
+		b, err := r.chunkAt(off / r.f.ChunkSize)
+		if err != nil {
+			return n, err
+		}
+		m := copy(p[n:], b[off%r.f.ChunkSize:])
+		n += m
+		off += int64(m)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (r *reader) chunkAt(n int64) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, fs.ErrClosed
+	}
+	c, ok, err := r.lists.at(r.ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("set %s: %s: %w: chunk %d is missing", r.s.s.Set, r.f.Name, backupset.ErrDamaged, n)
+	}
+	return r.s.read(r.ctx, r.f, &stretch{first: n, chunks: []chunklist.Chunk{c}, entry: r.lists.table[c.Segment]}, r.ids)
+}

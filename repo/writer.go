@@ -1,0 +1,557 @@
+package repo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+
+	"filippo.io/age"
+
+	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/internal/hint"
+	"github.com/certkeep/certkeep/repo/blob"
+	"github.com/certkeep/certkeep/repo/internal/chunklist"
+	"github.com/certkeep/certkeep/repo/internal/pack"
+	"github.com/certkeep/certkeep/repo/internal/seal"
+)
+
+// partialEvery is how many new segments a run stores before it notes, for the case that
+// it is interrupted, what they hold.
+var partialEvery = 512
+
+// writer is a set being written. It implements backupset.Writer.
+type writer struct {
+	r     *Repository
+	keys  *caKeys
+	b     *builder
+	known *known
+	lease *lease
+
+	mu        sync.Mutex
+	files     map[string]*fileWriter
+	order     []*fileWriter
+	open      int
+	lists     []Ref
+	metaBytes int64
+	newBytes  int64
+	err       error
+	done      bool
+}
+
+// Create implements backupset.Store. The authority's keys are made when it is backed up for
+// the first time.
+func (r *Repository) Create(ctx context.Context, o backupset.CreateOptions) (backupset.Writer, error) {
+	if err := r.role(RoleBackup); err != nil {
+		return nil, err
+	}
+	if err := r.refresh(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.checkClock(); err != nil {
+		return nil, err
+	}
+	l, err := r.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{r: r, lease: l, files: map[string]*fileWriter{}}
+	if err := w.prepare(ctx, o.CA); err != nil {
+		return nil, errors.Join(err, w.Abort())
+	}
+	return w, nil
+}
+
+func (w *writer) prepare(ctx context.Context, ca backupset.CA) (err error) {
+	// The state of after the lease: what is forgotten from now on is kept for this run.
+	if err := w.r.refresh(ctx); err != nil {
+		return err
+	}
+	if w.keys, err = w.r.keysFor(ctx, ca); err != nil {
+		return err
+	}
+	to, err := age.ParseX25519Recipient(w.r.now().epoch().Recipient)
+	if err != nil {
+		return fmt.Errorf("repository key: %w: %v", backupset.ErrDamaged, err)
+	}
+	w.b = newBuilder(context.WithoutCancel(ctx), w.r, to)
+	w.known, err = w.r.newKnown(ctx, w.b, w.keys.id, w.lease.began)
+	return err
+}
+
+// checkClock refuses to write with a clock that is behind what this host wrote before: sets
+// would sort wrongly, and retention would forget the wrong ones.
+func (r *Repository) checkClock() error {
+	author, _, err := r.author()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	j := r.journals[author]
+	r.mu.Unlock()
+	if j == nil || len(j.Entries) == 0 {
+		return nil
+	}
+	last, now := j.Entries[len(j.Entries)-1].Time, r.o.Now()
+	if last.Sub(now) > clockSlack {
+		return hint.With(fmt.Errorf("%w: it is %s here, and this host wrote to the repository at %s", ErrClock,
+			now.UTC().Format("2006-01-02 15:04:05Z"), last.UTC().Format("2006-01-02 15:04:05Z")), "set the clock of this machine")
+	}
+	return nil
+}
+
+// keysFor are the keys of the authority, made and published if there are none.
+func (r *Repository) keysFor(ctx context.Context, ca backupset.CA) (*caKeys, error) {
+	if r.o.Host == nil {
+		return r.rootKeysFor(ctx, ca)
+	}
+	if c := r.o.Host.find(ca); c != nil {
+		if r.now().cas[c.ID] == nil { // published too late, or deleted
+			if err := r.publishCA(ctx, c); err != nil {
+				return nil, err
+			}
+		}
+		return r.keysOf(ctx, c.ID)
+	}
+	c, err := newCAKeys(ca)
+	if err != nil {
+		return nil, err
+	}
+	r.o.Host.add(c)
+	if r.o.SaveHost != nil {
+		if err := r.o.SaveHost(r.o.Host); err != nil {
+			return nil, fmt.Errorf("host key: %w", err)
+		}
+	}
+	if err := r.publishCA(ctx, &c); err != nil {
+		return nil, err
+	}
+	return r.keysOf(ctx, c.ID)
+}
+
+// rootKeysFor are the keys of the authority for a restorer without a host's key.
+func (r *Repository) rootKeysFor(ctx context.Context, ca backupset.CA) (*caKeys, error) {
+	for _, rec := range r.now().cas {
+		c, err := r.openCA(ctx, rec)
+		if err != nil {
+			return nil, err
+		}
+		if c.isFor(ca) {
+			return r.keysOf(ctx, c.ID)
+		}
+	}
+	c, err := newCAKeys(ca)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.publishCA(ctx, &c); err != nil {
+		return nil, err
+	}
+	return r.keysOf(ctx, c.ID)
+}
+
+func (r *Repository) publishCA(ctx context.Context, c *CAKeys) error {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	to, err := age.ParseX25519Recipient(r.now().epoch().Recipient)
+	if err != nil {
+		return err
+	}
+	ref, err := r.putSealed(ctx, b, to)
+	if err != nil {
+		return err
+	}
+	_, err = r.append(ctx, nil, caRecord{typeCA, c.ID, ref})
+	return err
+}
+
+// CreateFile implements backupset.Writer.
+func (w *writer) CreateFile(ctx context.Context, role backupset.Role, name string, size int64) (io.WriteCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.done:
+		return nil, fs.ErrClosed
+	case w.err != nil:
+		return nil, w.err
+	}
+	if err := backupset.ValidateName(name); err != nil {
+		return nil, err
+	}
+	if role.Dir() == "" {
+		return nil, fmt.Errorf("%q: no files of role %.20q", name, role)
+	}
+	key := role.Dir() + "/" + backupset.FoldName(name)
+	if w.files[key] != nil {
+		return nil, fmt.Errorf("file %q: %w", name, backupset.ErrExists)
+	}
+	f := &fileWriter{w: w, ctx: ctx, want: size, ids: w.keys.ids(), known: w.known.file(role, name),
+		layout: fileLayout{Role: role, Name: name, ChunkSize: chunkSize}}
+	// A store that hangs must not keep Write from noticing that nobody is interested any more.
+	f.stop = context.AfterFunc(ctx, func() { w.b.cancel(ctx.Err()) })
+	w.files[key] = f
+	w.order = append(w.order, f)
+	w.open++
+	return f, nil
+}
+
+// fail keeps the first error.
+func (w *writer) fail(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed(err)
+}
+
+func (w *writer) failed(err error) error {
+	if w.err == nil {
+		w.err = err
+	}
+	return err
+}
+
+// fileWriter cuts a file into chunks.
+type fileWriter struct {
+	w      *writer
+	ctx    context.Context
+	want   int64
+	ids    *ids
+	known  *knownFile
+	layout fileLayout
+	part   []byte // of a chunk
+	n      int64  // chunks
+	chunks []chunklist.Chunk
+	closed bool
+	err    error
+	stop   func() bool // watching ctx
+}
+
+func (f *fileWriter) Write(p []byte) (int, error) {
+	if f.closed || f.w.isDone() {
+		return 0, fs.ErrClosed
+	}
+	if f.err == nil {
+		f.err = f.ctx.Err()
+	}
+	if f.err == nil && f.want >= 0 && f.layout.Size+int64(len(p)) > f.want {
+		f.err = fmt.Errorf("%s: more than the %d bytes that it was to have", f.layout.Name, f.want)
+	}
+	if f.err == nil {
+		f.err = f.write(p)
+	}
+	if f.err != nil {
+		return 0, f.w.fail(f.err)
+	}
+	return len(p), nil
+}
+
+func (f *fileWriter) write(p []byte) error {
+	f.layout.Size += int64(len(p))
+	if len(f.part) > 0 {
+		n := min(chunkSize-len(f.part), len(p))
+		f.part = append(f.part, p[:n]...)
+		p = p[n:]
+		if len(f.part) < chunkSize {
+			return nil
+		}
+		if err := f.chunk(f.part); err != nil {
+			return err
+		}
+		f.part = f.part[:0]
+	}
+	for len(p) >= chunkSize {
+		if err := f.chunk(p[:chunkSize]); err != nil {
+			return err
+		}
+		p = p[chunkSize:]
+	}
+	f.part = append(f.part, p...)
+	return nil
+}
+
+func (f *fileWriter) chunk(data []byte) error {
+	id := f.ids.of(data)
+	c, ok, err := f.known.find(f.ctx, f.n, id, len(data))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		if c, err = f.w.b.add(id, data); err != nil {
+			return err
+		}
+		f.known.k.learn(c)
+		f.w.addNew(int64(len(data)))
+	}
+	f.n++
+	f.chunks = append(f.chunks, c)
+	if len(f.chunks) == chunklist.MaxChunks {
+		if err := f.flush(); err != nil {
+			return err
+		}
+	}
+	if f.n%int64(partialEvery) == 0 {
+		return f.w.partial(f.ctx, partialEvery)
+	}
+	return nil
+}
+
+// flush stores a list.
+func (f *fileWriter) flush() error {
+	ref, err := f.w.putList(f.ctx, f.chunks)
+	if err != nil {
+		return err
+	}
+	f.layout.Lists = append(f.layout.Lists, ref)
+	f.chunks = f.chunks[:0]
+	return nil
+}
+
+func (f *fileWriter) Close() error {
+	if f.closed || f.w.isDone() {
+		return fs.ErrClosed
+	}
+	f.closed = true
+	f.stop()
+	if f.err == nil && f.want >= 0 && f.layout.Size != f.want {
+		f.err = fmt.Errorf("%s: %d bytes of the %d that it was to have", f.layout.Name, f.layout.Size, f.want)
+	}
+	if f.err == nil && len(f.part) > 0 {
+		f.err = f.chunk(f.part)
+	}
+	if f.err == nil {
+		switch {
+		case f.n <= maxInline:
+			f.layout.List = string(chunklist.Encode(f.chunks))
+		case len(f.chunks) > 0:
+			f.err = f.flush()
+		}
+	}
+	f.chunks, f.part = nil, nil
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.open--
+	if f.err != nil {
+		return f.w.failed(f.err)
+	}
+	return nil
+}
+
+func (w *writer) isDone() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.done
+}
+
+func (w *writer) addNew(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.newBytes += n
+}
+
+// putList stores a chunk list.
+func (w *writer) putList(ctx context.Context, chunks []chunklist.Chunk) (Ref, error) {
+	ref, err := w.r.putSealed(ctx, chunklist.Encode(chunks), w.keys.metadata.Recipient())
+	if err != nil {
+		return ref, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lists = append(w.lists, ref)
+	w.metaBytes += ref.Size
+	return ref, nil
+}
+
+// partial notes what the run has stored since the last note, if it is at least so many
+// segments: a run that is interrupted is not all in vain.
+func (w *writer) partial(ctx context.Context, atLeast int) error {
+	if w.r.o.Host == nil {
+		return nil
+	}
+	fresh, table := w.b.takeFresh(atLeast)
+	if len(fresh) == 0 {
+		return nil
+	}
+	p := partialRecord{Type: typePartial, CA: w.keys.id, Run: w.lease.run}
+	for len(fresh) > 0 {
+		var chunks []chunklist.Chunk
+		for len(fresh) > 0 && len(chunks)+len(fresh[0].chunks) <= chunklist.MaxChunks {
+			chunks = append(chunks, fresh[0].chunks...)
+			fresh = fresh[1:]
+		}
+		ref, err := w.r.putSealed(ctx, chunklist.Encode(chunks), w.keys.metadata.Recipient())
+		if err != nil {
+			return err
+		}
+		p.Lists = append(p.Lists, ref)
+	}
+	for i := range table {
+		if table[i].Pack == (pack.ID{}) {
+			table[i].Used = 0 // on its way
+		}
+	}
+	ref, err := w.r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil))
+	if err != nil {
+		return err
+	}
+	p.Table = ref
+	_, err = w.r.append(ctx, nil, p)
+	return err
+}
+
+// Commit implements backupset.Writer: the set is there once its record is in the journal.
+func (w *writer) Commit(ctx context.Context, m *backupset.Manifest) error {
+	w.mu.Lock()
+	switch {
+	case w.done:
+		w.mu.Unlock()
+		return fs.ErrClosed
+	case w.err != nil:
+		defer w.mu.Unlock()
+		return w.err
+	case w.open > 0:
+		defer w.mu.Unlock()
+		return w.failed(fmt.Errorf("set %s: %d files are still open", m.ID, w.open))
+	}
+	w.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return w.fail(err)
+	}
+	b, err := m.Encode()
+	if err == nil {
+		if err = w.compare(m); err != nil {
+			err = fmt.Errorf("manifest: %w", err)
+		}
+	}
+	if err != nil {
+		return w.fail(err)
+	}
+	stop := context.AfterFunc(ctx, func() { w.b.cancel(ctx.Err()) })
+	err = w.b.finish()
+	stop()
+	if err != nil {
+		return w.fail(err)
+	}
+	return w.publish(ctx, m, b)
+}
+
+func (w *writer) publish(ctx context.Context, m *backupset.Manifest, manifest []byte) error {
+	rec := setRecord{Type: typeSet, CA: w.keys.id, Set: m.ID, New: w.newBytes}
+	table, err := w.putObjects(ctx, m, manifest, &rec)
+	if err != nil {
+		return w.fail(err)
+	}
+	if err := w.check(ctx, table); err != nil {
+		return w.fail(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return w.fail(err)
+	}
+	_, err = w.r.append(ctx, func(s *state) error {
+		if len(s.find(m.ID)) > 0 {
+			return fmt.Errorf("set %s: %w", m.ID, backupset.ErrExists)
+		}
+		return nil
+	}, rec)
+	if err != nil {
+		return w.fail(err)
+	}
+	w.mu.Lock()
+	w.done = true // nothing can be taken back, only withdrawn
+	w.mu.Unlock()
+	wctx, done := lingering(ctx)
+	defer done()
+	if err := w.check(wctx, table); err != nil {
+		_, werr := w.r.append(wctx, nil, withdrawnRecord{typeWithdrawn, m.ID, err.Error()})
+		return errors.Join(fmt.Errorf("set %s: it was published and is not whole: %w", m.ID, err), werr, w.lease.end(wctx))
+	}
+	return w.lease.end(wctx)
+}
+
+func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest []byte, rec *setRecord) ([]chunklist.Entry, error) {
+	l := layout{Schema: schema, Set: m.ID}
+	for _, f := range w.order {
+		l.Files = append(l.Files, f.layout)
+		rec.Bytes += f.layout.Size
+	}
+	b, err := json.Marshal(l)
+	if err != nil {
+		return nil, err
+	}
+	to := w.keys.metadata.Recipient()
+	if rec.Layout, err = w.r.putSealed(ctx, b, to); err != nil {
+		return nil, err
+	}
+	if rec.Manifest, err = w.r.putSealed(ctx, manifest, to); err != nil {
+		return nil, err
+	}
+	table := w.b.table
+	if rec.Table, err = w.r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil)); err != nil {
+		return nil, err
+	}
+	rec.Lists = w.lists
+	rec.Stored = w.b.stored + w.metaBytes + rec.Layout.Size + rec.Manifest.Size + rec.Table.Size
+	return table, nil
+}
+
+// check makes sure that the lease held, and that everything the set refers to is there.
+func (w *writer) check(ctx context.Context, table []chunklist.Entry) error {
+	if err := w.lease.good(ctx); err != nil {
+		return hint.With(err, "run it again: what was stored is used")
+	}
+	there, err := w.r.packsThere(ctx)
+	if err != nil {
+		return err
+	}
+	w.r.packs.forget()
+	if err := w.r.missing(ctx, there, table); err != nil {
+		return hint.With(err, "run it again: what is missing will be stored anew")
+	}
+	return nil
+}
+
+// compare checks that the manifest lists what was written.
+func (w *writer) compare(m *backupset.Manifest) error {
+	if len(m.Files) != len(w.files) {
+		return fmt.Errorf("%d files, and %d were written", len(m.Files), len(w.files))
+	}
+	for _, f := range m.Files {
+		c := w.files[f.Role.Dir()+"/"+backupset.FoldName(f.Name)]
+		switch {
+		case c == nil || c.layout.Name != f.Name || c.layout.Role != f.Role:
+			return fmt.Errorf("%s file %q was not written", f.Role, f.Name)
+		case c.layout.Size != f.Size:
+			return fmt.Errorf("file %q has %d bytes, and %d were written", f.Name, f.Size, c.layout.Size)
+		}
+	}
+	return nil
+}
+
+// Abort implements backupset.Writer. What was stored is noted for the next run, and
+// otherwise left for a prune.
+func (w *writer) Abort() error {
+	w.mu.Lock()
+	if w.done {
+		w.mu.Unlock()
+		return nil
+	}
+	w.done = true
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if w.b != nil {
+		w.b.abort()
+		_ = w.partial(ctx, partialEvery/16) // it only saves the next run some work
+	}
+	err := w.lease.end(ctx)
+	if errors.Is(err, blob.ErrNotFound) {
+		err = nil
+	}
+	return err
+}
