@@ -67,6 +67,14 @@ func (r *Recovery) prove(ctx context.Context, ca *x509.Certificate, older ...*x5
 
 // proven says what a recovered and checked database proves.
 func (r *Recovery) proven(p proof) []Statement {
+	out := r.provenContents(p)
+	if by := r.Chain.Full().SignedBy; by != "" {
+		out = append(out, Statement{"signature", fmt.Sprintf("The manifest is signed by %s, and so is where each byte of the set is stored.", by)})
+	}
+	return out
+}
+
+func (r *Recovery) provenContents(p proof) []Statement {
 	if r.Unreplayed {
 		return r.provenUnreplayed(p)
 	}
@@ -162,6 +170,8 @@ func (r *Recovery) notProven(p proof) []Statement {
 	case full.Manifest.Synthesized:
 		out = append(out, Statement{"no-manifest", "That the set is as it was taken: it has no manifest. What is signed was checked; " +
 			"columns that no signature covers, such as requester names and dates of submission, free space in the database, the restore map, and whether later sets exist, were not."})
+	case full.SignedBy != "":
+		out = append(out, Statement{"manifest", fmt.Sprintf("That %s was in good hands when it took the set: whoever had its key could have signed another.", full.SignedBy)})
 	default:
 		out = append(out, Statement{"manifest", "That nobody who could write to the set made up a manifest to match: the manifest is not signed."})
 	}

@@ -385,6 +385,7 @@ func (t *taker) copyLogs(ctx context.Context) error {
 	t.unchecked = append(t.unchecked, chain.unread...)
 	t.m.Signature = chain.first.Signature
 	t.m.FirstGeneration, t.m.LastGeneration = chain.first.Generation, chain.last.Generation
+	t.m.LastLogHead = chain.head
 	if t.parent == nil {
 		t.m.EarliestTarget = chain.earliest
 	}

@@ -60,19 +60,31 @@ func lastLogHead(ctx context.Context, store backupset.Store, e backupset.Entry) 
 		if g, ok := certadm.ParseLogGeneration(f.Name); !ok || g != e.Manifest.LastGeneration {
 			continue
 		}
-		r, err := set.Open(ctx, f)
-		if err != nil {
-			return h, err
+		head, err := headOf(ctx, set, f)
+		if err == nil {
+			_, h, err = readLog(f.Name, head)
 		}
-		defer r.Close()
-		head := make([]byte, min(headSize, f.Size))
-		if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-			return h, err
-		}
-		_, h, err = readLog(f.Name, head)
 		return h, err
 	}
 	return h, fmt.Errorf("generation %d: %w", e.Manifest.LastGeneration, backupset.ErrNotFound)
+}
+
+// headOf is how a log begins. Where this machine may not read what it has stored, the
+// manifest says it.
+func headOf(ctx context.Context, set backupset.Set, f backupset.File) ([]byte, error) {
+	r, err := set.Open(ctx, f)
+	if m := set.Manifest(); errors.Is(err, backupset.ErrSealed) && len(m.LastLogHead) > 0 {
+		return m.LastLogHead, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	head := make([]byte, min(headSize, f.Size))
+	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return head, nil
 }
 
 // readLog reads the beginning of a log of whichever engine.
@@ -95,6 +107,7 @@ type logChain struct {
 	first    cadb.LogInfo
 	last     cadb.LogInfo
 	earliest uint32
+	head     []byte   // of last
 	unread   []string // why a log's header could not be understood
 }
 
@@ -154,7 +167,7 @@ func (c *logChain) add(f backupset.File, head []byte) error {
 			return unusable(fmt.Sprintf("log %s does not continue %s", f.Name, p.Label()))
 		}
 	}
-	c.last = log
+	c.last, c.head = log, bytes.Clone(head)
 	if log.EarliestTarget != 0 {
 		c.earliest = log.EarliestTarget
 	}
@@ -171,7 +184,7 @@ func (c *logChain) addUnread(f backupset.File, err error) error {
 	if c.first.Generation == 0 {
 		c.first.Generation = g
 	}
-	c.last = cadb.LogInfo{Generation: g}
+	c.last, c.head = cadb.LogInfo{Generation: g}, nil
 	c.first.Signature = ""
 	c.unread = append(c.unread, err.Error())
 	return nil

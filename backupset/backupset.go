@@ -63,4 +63,6 @@ var (
 	ErrChain = errors.New("chain is broken")
 	// ErrAmbiguous: several sets answer to that name.
 	ErrAmbiguous = errors.New("ambiguous")
+	// ErrSealed: the contents of the set cannot be read with the keys at hand.
+	ErrSealed = errors.New("sealed")
 )

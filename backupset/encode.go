@@ -22,6 +22,7 @@ const (
 	maxPath         = 32_767 // UTF-16 characters of the longest UNC name
 	maxShort        = 1024   // names, hosts, versions
 	maxDepth        = 16     // of nested JSON
+	maxLogHead      = 64 << 10
 )
 
 // Encode writes a manifest in its one form and fills in Schema and SHA256. The

@@ -42,6 +42,10 @@ type Manifest struct {
 	// an incremental set, and where the engine itself knows.
 	EarliestTarget uint32 `json:"earliest_target,omitempty"`
 
+	// LastLogHead is how the newest log begins: what the next one must continue. It is for
+	// a Store whose contents the machine that takes backups cannot read.
+	LastLogHead []byte `json:"last_log_head,omitempty"`
+
 	Files []File `json:"files"`
 
 	// Locations is the restore map, decoded; its bytes are the file of

@@ -98,6 +98,9 @@ type Entry struct {
 	// Confirmed says that the receipt is there, fits, and is good.
 	Confirmed bool
 
+	// SignedBy is the machine that signed the set, where the Store has checked that.
+	SignedBy string
+
 	// Err says what is wrong: with the manifest if that is nil, else with the
 	// receipt. A receipt that is merely missing is no error.
 	Err error

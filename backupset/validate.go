@@ -54,6 +54,9 @@ func (m *Manifest) Validate() error {
 		m.validateDynamic(), m.Completeness.validate(), validateCalls(m.Calls)); err != nil {
 		return err
 	}
+	if len(m.LastLogHead) > maxLogHead {
+		return fmt.Errorf("a log's head of %d bytes", len(m.LastLogHead))
+	}
 	if len(m.Locations) > 16 {
 		return fmt.Errorf("%d locations", len(m.Locations))
 	}

@@ -2,7 +2,9 @@ package repo
 
 import (
 	"errors"
+	"fmt"
 
+	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/internal/journal"
 	"github.com/certkeep/certkeep/repo/internal/seal"
 )
@@ -14,7 +16,7 @@ var (
 	// ErrKey: none of the keys at hand opens what is needed. Exit code 12.
 	ErrKey = seal.ErrKey
 	// ErrNoIdentity: reading what sets hold takes a restore identity. Exit code 12.
-	ErrNoIdentity = errors.New("a restore identity is needed")
+	ErrNoIdentity = fmt.Errorf("%w: a restore identity is needed", backupset.ErrSealed)
 	// ErrNoHost: writing takes the key of a host that is enrolled. Exit code 12.
 	ErrNoHost = errors.New("the key of an enrolled host is needed")
 	// ErrRole: the host's certificate does not allow that.

@@ -52,7 +52,7 @@ func (r *Repository) List(ctx context.Context) ([]backupset.Entry, error) {
 
 // entry describes a set.
 func (r *Repository) entry(ctx context.Context, s *storedSet) (e backupset.Entry, hidden bool, err error) {
-	e = backupset.Entry{ID: s.Set, Location: r.location(s.Set)}
+	e = backupset.Entry{ID: s.Set, Location: r.location(s.Set), SignedBy: r.now().hostName(s.author)}
 	ss, err := r.openManifest(ctx, s)
 	switch {
 	case errors.Is(err, errForeign):

@@ -113,6 +113,7 @@ type repositoryVerifier struct {
 	started time.Time
 
 	ids    []string // of the sets chosen; empty means all
+	read   []string // others of their chains, whose files were read through
 	report repositoryReport
 	sound  map[string]bool
 	bad    map[string]bool
@@ -217,6 +218,13 @@ func (v *repositoryVerifier) files(ctx context.Context) error {
 			return err
 		}
 		v.report.Reports = append(v.report.Reports, report)
+		if report.OK && v.level == backup.LevelDatabase {
+			for _, s := range report.Sets { // the tip's database stands on the contents of all
+				if s.ID != id {
+					v.read = append(v.read, s.ID)
+				}
+			}
+		}
 		if !report.OK {
 			delete(v.sound, id)
 			v.bad[id] = true
@@ -242,6 +250,9 @@ func (v *repositoryVerifier) record(ctx context.Context) {
 		_, _ = fmt.Sscanf(v.report.Share, "%d/%d", &part, &parts) // written above
 	}
 	err := v.r.Record(ctx, string(v.level), part, parts, sound, bad)
+	if err == nil && len(v.read) > 0 {
+		err = v.r.Record(ctx, repo.LevelContent, 0, 0, v.read, nil)
+	}
 	switch {
 	case errors.Is(err, repo.ErrNoHost):
 		v.c.warn("the outcome was not recorded in the repository: that takes a host's key or a restore identity")
