@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/certkeep/certkeep/backupset"
@@ -165,7 +166,7 @@ func sentinelExit(err error) (int, bool) {
 	switch err.(type) {
 	case *certsrv.ServedError:
 		return exitLocked, true
-	case *account.DeniedError:
+	case *account.DeniedError, *net.OpError, *net.DNSError:
 		return exitUnreachable, true
 	}
 	for _, s := range sentinels {

@@ -93,6 +93,9 @@ func (o *setOptions) source(ctx context.Context, c *console) (backup.Source, err
 	}
 	store, name, err := folder.Resolve(ctx, o.folder)
 	if err != nil {
+		if log, lerr := backup.FindCertLog(o.folder, ""); lerr == nil {
+			return none, withHint(err, "this is a database directory of AD CS, not a backup: certkeep verify --folder %s checks it, and certkeep certs --database '%s' reads it", o.folder, log.Database)
+		}
 		return none, err
 	}
 	return backup.Source{Store: store, ID: name}, nil
