@@ -118,6 +118,9 @@ func (c *counting) Read(p []byte) (int, error) {
 // adopt makes a synthesized manifest one that can be stored.
 func adopt(m *Manifest, parent *Manifest) error {
 	m.Tool = "imported; " + m.Tool
+	for _, f := range m.ByRole(RoleDynamic) {
+		m.DynamicFiles = append(m.DynamicFiles, DynamicFile{Source: f.Name, File: f.Name})
+	}
 	if m.Type == Full {
 		m.EarliestTarget = m.LastGeneration
 		return nil

@@ -88,10 +88,8 @@ func TestTransferSynthesized(t *testing.T) {
 		if err := s.Put(ctx, src, backupset.CreateOptions{Name: name}); err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range []string{folder.ManifestName, "DynamicFiles", "Companions"} {
-			if err := os.RemoveAll(filepath.Join(dir, name, e)); err != nil {
-				t.Fatal(err)
-			}
+		if err := os.Remove(filepath.Join(dir, name, folder.ManifestName)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	dst, _ := newFolders(t)

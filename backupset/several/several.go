@@ -46,7 +46,8 @@ func (m *member) failed() error {
 	return m.err
 }
 
-// New makes a Store out of several. quorum is how many must have a set; 0 means all.
+// New makes a Store out of several. quorum is how many must have a set; 0 means all of
+// them.
 func New(stores []backupset.Store, quorum int) (*Store, error) {
 	if quorum == 0 {
 		quorum = len(stores)
@@ -63,6 +64,11 @@ func New(stores []backupset.Store, quorum int) (*Store, error) {
 		s.stores = append(s.stores, &member{Store: st, name: name})
 	}
 	return s, nil
+}
+
+// AddMissing names a Store that could not even be opened: it counts as one that failed.
+func (s *Store) AddMissing(name string, err error) {
+	s.stores = append(s.stores, &member{name: name, err: err})
 }
 
 // Missed is a Store that has not got what the others have.
@@ -167,6 +173,9 @@ func (s *Store) List(ctx context.Context) ([]backupset.Entry, error) {
 func (s *Store) Open(ctx context.Context, id string) (backupset.Set, error) {
 	var errs []error
 	for _, m := range s.stores {
+		if m.Store == nil {
+			continue
+		}
 		set, err := m.Open(ctx, id)
 		if err == nil {
 			return set, nil

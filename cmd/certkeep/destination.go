@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,21 +88,35 @@ func (o *destinationOptions) open(ctx context.Context, c *console) (*destination
 		return nil, usagef("--retain-until: %w", err)
 	}
 	d := &destination{}
+	missing := map[string]error{}
 	var stores []backupset.Store
 	for _, address := range o.repositories() {
 		r, err := o.keys.openAt(ctx, c, address, toWrite, func(ro *repo.Options) { ro.RetainUntil, ro.OwnSets = until, true })
+		if err != nil && o.quorum > 0 && ctx.Err() == nil {
+			missing[address] = err
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		d.repos, stores = append(d.repos, r), append(stores, r)
 	}
-	if len(stores) == 1 {
+	if len(stores) < o.quorum {
+		return nil, errors.Join(slices.Collect(maps.Values(missing))...)
+	}
+	if len(stores) == 1 && len(missing) == 0 {
 		d.store = stores[0]
 		return d, nil
 	}
 	d.tee, err = several.New(stores, o.quorum)
+	if err != nil {
+		return nil, err
+	}
+	for address, err := range missing {
+		d.tee.AddMissing(address, err)
+	}
 	d.store = d.tee
-	return d, err
+	return d, nil
 }
 
 // parseRetain reads a date, or a number of days from now on.

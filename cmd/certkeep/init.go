@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"github.com/certkeep/certkeep/backupset"
@@ -195,42 +194,6 @@ func hostName(name string) (string, error) {
 	return name, nil
 }
 
-// newIdentity is a restore identity being made.
-type newIdentity struct{ secret, public string }
-
-func makeIdentity(postQuantum bool) (*newIdentity, age.Recipient, error) {
-	if postQuantum {
-		id, err := age.GenerateHybridIdentity()
-		if err != nil {
-			return nil, nil, err
-		}
-		return &newIdentity{id.String(), id.Recipient().String()}, id.Recipient(), nil
-	}
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		return nil, nil, err
-	}
-	return &newIdentity{id.String(), id.Recipient().String()}, id.Recipient(), nil
-}
-
-// name is what the file is called: by the first characters of the public key, which
-// recipient list shows as well. The repository has no id yet.
-func (id *newIdentity) name() string {
-	short := id.public[strings.LastIndexByte(id.public, '1')+1:]
-	return "certkeep-restore-" + short[:12] + ".key"
-}
-
-// file is the identity as age-keygen writes it.
-func (id *newIdentity) file(address string) []byte {
-	return fmt.Appendf(nil, `# Restore identity of the certkeep repository %s
-# Whoever has this file can read every backup in that repository; without it none can be
-# restored. Keep two copies offline, and none on a machine that takes backups.
-# created: %s
-# public key: %s
-%s
-`, oneLine(address), time.Now().UTC().Format(time.RFC3339), id.public, id.secret)
-}
-
 // parties are those who will be able to restore: the recipients named, or an identity that is
 // made.
 func (o *initOptions) parties(ctx context.Context, c *console, r *initResult) ([]repo.Recipient, *newIdentity, error) {
@@ -268,9 +231,9 @@ func (o *initOptions) parties(ctx context.Context, c *console, r *initResult) ([
 
 // outside refuses to write the key into what it opens.
 func (o *initOptions) outside(name string) error {
-	dir := o.where()
-	if strings.Contains(dir, "://") {
-		return nil // the address of a bucket, or one written so that it is not taken for a directory here
+	dir, isFile := strings.CutPrefix(o.where(), "file://")
+	if !isFile && strings.Contains(dir, "://") {
+		return nil // a bucket
 	}
 	file, err := filepath.Abs(name)
 	if err != nil {

@@ -118,6 +118,15 @@ func TestFlagsOfPrune(t *testing.T) {
 			t.Errorf("--grace %q is %v, %v", tt.text, time.Duration(w), err)
 		}
 	}
+	for d, want := range map[time.Duration]string{0: "0", time.Hour: "1h", 26 * time.Hour: "26h", 48 * time.Hour: "2d", 90 * time.Minute: "1h30m0s"} {
+		w := wait(d)
+		if got := w.String(); got != want {
+			t.Errorf("%v is written %q, want %q", d, got, want)
+		}
+		if err := w.Set(want); err != nil || time.Duration(w) != d {
+			t.Errorf("%q is read as %v, %v", want, time.Duration(w), err)
+		}
+	}
 	for text, want := range map[string]percent{"25%": 25, "1": 1, "99%": 99, "0": 0, "100%": 0, "a": 0, "-3%": 0} {
 		var p percent
 		if err := p.Set(text); (err == nil) != (want != 0) || err == nil && p != want {

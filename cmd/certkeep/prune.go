@@ -40,10 +40,18 @@ type wait time.Duration
 
 // String implements pflag.Value.
 func (d *wait) String() string {
-	if *d == 0 {
+	return period(time.Duration(*d))
+}
+
+// period writes a length of time as the flags take it.
+func period(d time.Duration) string {
+	v := validity(d)
+	switch {
+	case d == 0:
 		return "0"
+	case d%time.Hour == 0 && d%oneDay != 0:
+		return strconv.FormatInt(int64(d/time.Hour), 10) + "h"
 	}
-	v := validity(*d)
 	return v.String()
 }
 

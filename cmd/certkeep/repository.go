@@ -112,7 +112,7 @@ func (o *repositoryOptions) openAt(ctx context.Context, c *console, address stri
 	case a == toRead && len(ro.Identities) == 0:
 		return nil, withHint(fmt.Errorf("%s: %w", store.Location(), repo.ErrNoIdentity), "name its file with --identity, or in CERTKEEP_IDENTITY_FILE")
 	case a != toLook && ro.Host == nil && len(ro.Identities) == 0:
-		return nil, withHint(fmt.Errorf("%s: this machine has no key of it, neither a host's (%s) nor a restore identity", store.Location(), ring.HostPath(id)),
+		return nil, withHint(withExit(exitSecret, fmt.Errorf("%s: this machine has no key of it, neither a host's (%s) nor a restore identity", store.Location(), ring.HostPath(id))),
 			"certkeep host add enrolls a host; --identity FILE names a restore identity")
 	}
 	for _, f := range change {

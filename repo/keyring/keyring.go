@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gofrs/flock"
+
 	"github.com/certkeep/certkeep/internal/durable"
 	"github.com/certkeep/certkeep/internal/hint"
 	"github.com/certkeep/certkeep/internal/secretfile"
@@ -65,13 +67,29 @@ func (k *Keyring) Host(repository string) (*repo.HostKey, error) {
 	return h, nil
 }
 
-// Save keeps the key of the host, durably.
-func (k *Keyring) Save(h *repo.HostKey) error {
+// Save keeps the key of the host, durably. Authorities that another process has added since
+// it was read are merged into h.
+func (k *Keyring) Save(h *repo.HostKey) (err error) {
+	path := k.HostPath(h.Repository)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	lock := flock.New(path + ".lock")
+	if err := lock.Lock(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	there, err := k.Host(h.Repository)
+	if err == nil && there.Host == h.Host {
+		h.Merge(there)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	b, err := h.Encode()
 	if err != nil {
 		return err
 	}
-	return secretfile.Write(k.HostPath(h.Repository), b)
+	return secretfile.Write(path, b)
 }
 
 // Heads remembers what was seen of the repository at an address.
