@@ -15,8 +15,8 @@ import (
 )
 
 // chunkSize is the length of chunks in bytes: whole pages of every database, so that a
-// changed page costs little. docs/benchmarks.md has the curve.
-const chunkSize = 16 << 10
+// changed page costs little. docs/benchmarks.md has the curve, and benchmarks make it another.
+var chunkSize = 16 << 10
 
 // maxKnown bounds how many chunks are known by their ids alone, about 60 bytes each.
 const maxKnown = 1 << 20

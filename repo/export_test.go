@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"crypto/ed25519"
 	"time"
 
 	"github.com/certkeep/certkeep/repo/internal/pack"
@@ -19,3 +20,13 @@ const LeaseTime = leaseTime
 
 // PartialLife is how long what an interrupted run has stored is kept.
 const PartialLife = partialLife
+
+// RootKey is the key that the root signs with.
+func (r *Repository) RootKey() ed25519.PrivateKey { return r.rootKey }
+
+// SetChunkSize makes chunks another size, in bytes.
+func SetChunkSize(n int) (undo func()) {
+	old := chunkSize
+	chunkSize = n
+	return func() { chunkSize = old }
+}

@@ -222,7 +222,7 @@ func TestFaults(t *testing.T) {
 			}
 			stride := 1
 			if !need.Heavy() {
-				stride = 11
+				stride = 23
 			}
 			acts := []fault.Act{fault.Before, fault.After, fault.Stall, fault.Torn, fault.Twice, fault.Stale}
 			hit := 0

@@ -18,7 +18,7 @@ import (
 
 // smallRepository has every kind of object: two sets of one authority, a receipt each, lists of
 // their own, several packs, a moved segment, a note of a prune, and two recipients.
-func smallRepository(t *testing.T) (*world, *mem.Store, []*backupsettest.Sample) {
+func smallRepository(t testing.TB) (*world, *mem.Store, []*backupsettest.Sample) {
 	t.Helper()
 	store, _ := newClocked()
 	w := newWorld(t, store)

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
 	"sync"
 
@@ -106,6 +107,23 @@ func (h *HostKey) find(ca backupset.CA) *CAKeys {
 	return nil
 }
 
+// Merge takes in the authorities of another copy of the same key. Where both have keys for
+// one authority, those of the other copy stay: they may be in use.
+func (h *HostKey) Merge(other *HostKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	merged := other.all()
+	for _, c := range h.CAs {
+		known := slices.ContainsFunc(merged, func(o CAKeys) bool {
+			return o.ID == c.ID || strings.EqualFold(o.Name, c.Name) && strings.EqualFold(o.Host, c.Host)
+		})
+		if !known {
+			merged = append(merged, c)
+		}
+	}
+	h.CAs = merged
+}
+
 func (h *HostKey) add(ca CAKeys) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -173,7 +191,7 @@ func (i *ids) of(chunk []byte) (id chunklist.ID) {
 
 func publicKey(s string) (ed25519.PublicKey, error) {
 	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != ed25519.PublicKeySize {
+	if err != nil || len(b) != ed25519.PublicKeySize || strings.ToLower(s) != s {
 		return nil, fmt.Errorf("%.80q is no Ed25519 key", s)
 	}
 	return b, nil

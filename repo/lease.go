@@ -14,13 +14,15 @@ import (
 )
 
 // A lease says that a run is on its way, so that nobody deletes what the run is about to
-// refer to. It is an object leases/HOST/RUN-N, signed like an entry of a journal; each
+// refer to. It is an object leases/HOST/RUN-N, signed much like an entry of a journal; each
 // renewal is the next N, and the last one says that the run is over. When it was written
 // is told by the store, and it is good for leaseTime from then on.
 const (
 	leaseDir  = "leases/"
 	leaseTime = 30 * time.Minute
 	renewal   = leaseTime / 6
+
+	leaseDomain = "certkeep lease 1\n" // what is signed begins so
 )
 
 type leaseRecord struct {
@@ -85,7 +87,7 @@ func (l *lease) write(ctx context.Context, over bool) error {
 	if err != nil {
 		return err
 	}
-	info, err := l.r.blob.Put(ctx, leaseKey(author, l.run, l.n), journal.Sign(line, key), blob.PutOptions{})
+	info, err := l.r.blob.Put(ctx, leaseKey(author, l.run, l.n), journal.SignAs(leaseDomain, line, key), blob.PutOptions{})
 	if err != nil {
 		return fmt.Errorf("lease: %w", err)
 	}
@@ -105,6 +107,21 @@ func (l *lease) renew(ctx context.Context) error {
 
 // good renews the lease, and fails if there was a time when it did not hold.
 func (l *lease) good(ctx context.Context) error { return l.renew(ctx) }
+
+// during does something small under a lease: what it stores is kept until its entry refers to it. do
+// must call good before it writes that.
+func (r *Repository) during(ctx context.Context, do func(*lease) error) (err error) {
+	l, err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		lctx, done := lingering(ctx)
+		defer done()
+		err = errors.Join(err, l.end(lctx))
+	}()
+	return do(l)
+}
 
 // end says that the run is over.
 func (l *lease) end(ctx context.Context) error {
@@ -189,7 +206,7 @@ func (r *Repository) readLease(ctx context.Context, s *state, info blob.Info) (*
 		return nil, err
 	}
 	var rec leaseRecord
-	line, err := journal.Verify(b, nil)
+	line, err := journal.VerifyAs(leaseDomain, b, nil)
 	if err != nil || json.Unmarshal(line, &rec) != nil || rec.Repository != r.id {
 		return nil, nil
 	}
@@ -203,7 +220,7 @@ func (r *Repository) readLease(ctx context.Context, s *state, info blob.Info) (*
 			return nil, nil
 		}
 	}
-	if _, err := journal.Verify(b, key); err != nil {
+	if _, err := journal.VerifyAs(leaseDomain, b, key); err != nil {
 		return nil, nil
 	}
 	return &rec, nil

@@ -42,8 +42,11 @@ type packUse struct {
 	dead     int64
 }
 
-// protected reports whether an object that nothing refers to may be of a run on its way.
-func (c *census) protected(t time.Time) bool { return !c.oldest.IsZero() && !t.Before(c.oldest) }
+// protected reports whether an object that nothing refers to may be of a run on its way: one that
+// was listed, or one that began since, and was not.
+func (c *census) protected(t time.Time) bool {
+	return !t.Before(c.now) || !c.oldest.IsZero() && !t.Before(c.oldest)
+}
 
 // take takes a census as of the store's time now, by the run self.
 func (r *Repository) census(ctx context.Context, now time.Time, self string) (*census, error) {

@@ -33,7 +33,8 @@ type Options struct {
 	// Host is the key of this machine, for writing; and for reading manifests.
 	Host *HostKey
 	// SaveHost keeps the host's key when an authority was added to it, durably and before
-	// the keys are used.
+	// the keys are used. Where another process has added the same authority meanwhile, it
+	// merges: see [HostKey.Merge].
 	SaveHost func(*HostKey) error
 
 	// Identities open what sets hold: those of a restore recipient.

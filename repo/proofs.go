@@ -14,7 +14,7 @@ func (s *state) proven() map[setName]map[string]Proof {
 	shares := map[key]map[int]map[int]time.Time{} // parts → part → when
 	for _, p := range s.proofs {
 		for _, set := range p.Sets {
-			k := key{set, p.Level}
+			k := key{s.exactly(set), p.Level}
 			switch {
 			case !p.OK:
 				failed[k] = later(failed[k], p.stored)
@@ -70,6 +70,18 @@ func (s *state) proven() map[setName]map[string]Proof {
 		put(k, p)
 	}
 	return out
+}
+
+// exactly is a name with its entry, if it lacks that: the last set of that id.
+func (s *state) exactly(n setName) setName {
+	if n.Entry == 0 {
+		for _, set := range s.sets {
+			if set.author == n.Author && set.Set == n.Set {
+				n.Entry = max(n.Entry, set.seq)
+			}
+		}
+	}
+	return n
 }
 
 // maxShares is into how many shares a verification may be divided.

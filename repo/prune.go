@@ -111,7 +111,7 @@ func (p *pruner) dry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, dead, err := p.look(ctx, now, "")
+	c, dead, err := p.look(ctx, now.Add(1), "")
 	if err != nil {
 		return err
 	}
@@ -184,6 +184,10 @@ func (p *pruner) run(ctx context.Context) error {
 			return err
 		}
 		if p.res.Rewritten > 0 {
+			// As of now: the new layouts are older.
+			if err := p.lease.good(ctx); err != nil {
+				return err
+			}
 			if c, dead, err = p.look(ctx, p.lease.written, p.lease.run); err != nil {
 				return err
 			}

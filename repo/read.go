@@ -33,8 +33,12 @@ func (s *sealedSet) Open(ctx context.Context, f backupset.File) (backupset.ReadA
 	return &reader{s: s, f: l, ctx: rctx, cancel: cancel, lists: s.list(l), ids: s.keys.ids()}, nil
 }
 
-// ahead is how many stretches of a file are opened before they are asked for.
-const ahead = 6
+// How much of a file is opened before it is asked for, in bytes, and in how many stretches at most: where few pages were
+// changed, stretches are short, and most lie in the same segments.
+const (
+	ahead     = 6 << 20
+	maxQueued = 32
+)
 
 // reader is an open file. Reading in order opens segments ahead.
 type reader struct {
@@ -51,6 +55,7 @@ type reader struct {
 	pos   int64
 	next  int64          // chunk that the next stretch begins with
 	queue []*stretch     // opened, or on the way
+	ahead int            // bytes of them
 	buf   []byte         // what is left of the stretch being read
 	going sync.WaitGroup // those on the way
 }
@@ -59,9 +64,10 @@ type reader struct {
 type stretch struct {
 	first  int64 // chunk
 	chunks []chunklist.Chunk
+	size   int // bytes
 	entry  chunklist.Entry
 	ready  chan struct{}
-	data   []byte // the chunks one behind another
+	data   []byte // the chunks one behind another; not to be written to
 	err    error
 }
 
@@ -106,6 +112,7 @@ func (r *reader) Read(p []byte) (int, error) {
 			return 0, st.err
 		}
 		r.queue = r.queue[1:]
+		r.ahead -= st.size
 		r.buf = st.data
 	}
 	n := copy(p, r.buf)
@@ -116,7 +123,7 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // fill starts opening what comes next. r.mu is held.
 func (r *reader) fill() error {
-	for len(r.queue) < ahead && r.next < r.f.chunks() {
+	for r.ahead < ahead && len(r.queue) < maxQueued && r.next < r.f.chunks() {
 		st, err := r.stretch(r.next)
 		if err != nil {
 			if len(r.queue) > 0 {
@@ -126,6 +133,7 @@ func (r *reader) fill() error {
 		}
 		r.next += int64(len(st.chunks))
 		r.queue = append(r.queue, st)
+		r.ahead += st.size
 		r.going.Add(1)
 		go func() {
 			defer r.going.Done()
@@ -142,8 +150,7 @@ func (r *reader) fill() error {
 // stretch finds the chunks from n on that lie in one segment.
 func (r *reader) stretch(n int64) (*stretch, error) {
 	st := &stretch{first: n, ready: make(chan struct{})}
-	size := 0
-	for ; n < r.f.chunks() && size < segmentSize; n++ {
+	for ; n < r.f.chunks() && st.size < segmentSize; n++ {
 		c, ok, err := r.lists.at(r.ctx, n)
 		if err != nil || !ok {
 			if len(st.chunks) > 0 {
@@ -155,7 +162,7 @@ func (r *reader) stretch(n int64) (*stretch, error) {
 			break
 		}
 		st.chunks = append(st.chunks, c)
-		size += int(c.Length)
+		st.size += int(c.Length)
 	}
 	if len(st.chunks) == 0 {
 		return nil, fmt.Errorf("set %s: %s: %w: chunk %d is missing", r.s.s.Set, r.f.Name, backupset.ErrDamaged, n)
@@ -170,11 +177,14 @@ func (s *sealedSet) read(ctx context.Context, f *fileLayout, st *stretch, ids *i
 	if err != nil {
 		return nil, fmt.Errorf("set %s: %s: %w", s.s.Set, f.Name, err)
 	}
-	size := 0
-	for _, c := range st.chunks {
-		size += int(c.Length)
+	inOrder := true
+	for i, c := range st.chunks[1:] {
+		inOrder = inOrder && c.Offset == st.chunks[i].Offset+st.chunks[i].Length
 	}
-	data := make([]byte, 0, size)
+	var data []byte
+	if !inOrder {
+		data = make([]byte, 0, st.size)
+	}
 	for i, c := range st.chunks {
 		if int64(c.Offset)+int64(c.Length) > int64(len(plain)) {
 			return nil, fmt.Errorf("set %s: %s: chunk %d: %w: its segment ends before", s.s.Set, f.Name, st.first+int64(i), backupset.ErrDamaged)
@@ -183,7 +193,13 @@ func (s *sealedSet) read(ctx context.Context, f *fileLayout, st *stretch, ids *i
 		if ids.of(b) != c.ID {
 			return nil, fmt.Errorf("set %s: %s: chunk %d: %w: it is not what its id says", s.s.Set, f.Name, st.first+int64(i), backupset.ErrDamaged)
 		}
-		data = append(data, b...)
+		if !inOrder {
+			data = append(data, b...)
+		}
+	}
+	if inOrder { // as a run wrote them: nothing needs to be copied
+		first, last := st.chunks[0], st.chunks[len(st.chunks)-1]
+		data = plain[first.Offset : last.Offset+last.Length]
 	}
 	return data, nil
 }

@@ -123,12 +123,16 @@ func (r *Repository) AddRecipient(ctx context.Context, rc Recipient) error {
 	if rc.Public != "" && slices.ContainsFunc(r.Recipients(), func(o Recipient) bool { return o.Public == rc.Public }) {
 		return fmt.Errorf("recipient %s: %w", rc.Public, backupset.ErrExists)
 	}
-	rec, err := r.sealTo(ctx, rc, r.now().epoch().Epoch, identities)
-	if err != nil {
+	return r.during(ctx, func(l *lease) error {
+		rec, err := r.sealTo(ctx, rc, r.now().epoch().Epoch, identities)
+		if err == nil {
+			err = l.good(ctx)
+		}
+		if err == nil {
+			_, err = r.appendAs(ctx, journal.Root, r.rootKey, nil, rec)
+		}
 		return err
-	}
-	_, err = r.appendAs(ctx, journal.Root, r.rootKey, nil, rec)
-	return err
+	})
 }
 
 // RemoveRecipient takes a recipient out, and gives the repository a new key, sealed to
@@ -159,14 +163,16 @@ func (r *Repository) RemoveRecipient(ctx context.Context, id string, again func(
 	case len(stay) == 0:
 		return hint.With(errors.New("it is the last recipient: nobody could read the repository"), "add another first")
 	}
-	records, err := r.newEpoch(ctx, r.now().epoch().Epoch+1, stay)
-	if err != nil {
+	return r.during(ctx, func(l *lease) error {
+		records, err := r.newEpoch(ctx, r.now().epoch().Epoch+1, stay)
+		if err == nil {
+			err = l.good(ctx)
+		}
+		if err == nil {
+			_, err = r.appendAs(ctx, journal.Root, r.rootKey, nil, records...)
+		}
 		return err
-	}
-	if _, err := r.appendAs(ctx, journal.Root, r.rootKey, nil, records...); err != nil {
-		return err
-	}
-	return nil
+	})
 }
 
 // newEpoch makes a new repository key for recipients.

@@ -152,10 +152,13 @@ type proofRecord struct {
 	At    time.Time `json:"at"`
 }
 
-// setName is a set of an author: only the author's own records are about it.
+// setName is a set as it stands in the journal of its author. Entry is the number of the
+// entry that published it: an id may be published anew after it was given up. In records
+// about one's own sets it is left out: they are about the last of that id before them.
 type setName struct {
 	Author string `json:"author"`
 	Set    string `json:"set"`
+	Entry  uint64 `json:"entry,omitempty"`
 }
 
 type forgetRecord struct {

@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,7 +25,7 @@ func (p *pruner) rewrite(ctx context.Context, c *census) error {
 	w := &rewriter{p: p, r: p.r, c: c, old: map[pack.ID]*oldSegment{}}
 	for id, bits := range c.segments {
 		if deadShare(bits) >= minRewritten {
-			w.old[id] = &oldSegment{moved: map[uint32]chunklist.Chunk{}}
+			w.old[id] = &oldSegment{moved: map[chunkNeed]chunklist.Chunk{}}
 		}
 	}
 	if len(w.old) == 0 {
@@ -72,10 +71,14 @@ type rewriter struct {
 // oldSegment is one that is given up.
 type oldSegment struct {
 	entry  chunklist.Entry
-	chunks []chunklist.Chunk          // in use, by offset
-	moved  map[uint32]chunklist.Chunk // where they are now, by the old offset
-	failed bool                       // it cannot be read; left as it is
+	chunks []chunkNeed                   // in use, in order
+	moved  map[chunkNeed]chunklist.Chunk // where they are now
+	failed bool                          // it cannot be read; left as it is
 }
+
+// needOf is what a set says of a chunk. Two sets that say different things of the same place are both
+// taken at their word, each for itself: one of them lies, and must not spoil the other.
+func needOf(c chunklist.Chunk) chunkNeed { return chunkNeed{off: c.Offset, length: c.Length, id: c.ID} }
 
 // collect finds the chunks in use of the old segments.
 func (w *rewriter) collect(ctx context.Context) error {
@@ -100,8 +103,8 @@ func (w *rewriter) collect(ctx context.Context) error {
 		w.sets = append(w.sets, ss)
 		err = ss.each(ctx, func(_ *fileLayout, c chunklist.Chunk) error {
 			if o := w.old[ss.table[c.Segment].Segment]; o != nil {
-				if i, ok := slices.BinarySearchFunc(o.chunks, c, byOffset); !ok {
-					o.chunks = slices.Insert(o.chunks, i, c)
+				if i, ok := slices.BinarySearchFunc(o.chunks, needOf(c), chunkNeed.compare); !ok {
+					o.chunks = slices.Insert(o.chunks, i, needOf(c))
 				}
 			}
 			return nil
@@ -112,8 +115,6 @@ func (w *rewriter) collect(ctx context.Context) error {
 	}
 	return nil
 }
-
-func byOffset(a, b chunklist.Chunk) int { return cmp.Compare(a.Offset, b.Offset) }
 
 // each calls f for every chunk of a set.
 func (s *sealedSet) each(ctx context.Context, f func(*fileLayout, chunklist.Chunk) error) error {
@@ -141,7 +142,7 @@ func (w *rewriter) move(ctx context.Context) error {
 	}
 	w.b = newBuilder(ctx, w.r, to)
 	defer w.b.abort()
-	for id, o := range w.old {
+	for _, o := range w.old {
 		if len(o.chunks) == 0 { // only a run on its way, or an interrupted one, needs it
 			o.failed = true
 			continue
@@ -156,14 +157,14 @@ func (w *rewriter) move(ctx context.Context) error {
 			continue
 		}
 		for _, c := range o.chunks {
-			if int64(c.Offset)+int64(c.Length) > int64(len(plain)) {
-				return fmt.Errorf("segment %s ends before its chunks do: %w", id, backupset.ErrDamaged)
+			if int64(c.off)+int64(c.length) > int64(len(plain)) {
+				continue // only who says so has that chunk, and it never was there
 			}
-			now, err := w.b.add(c.ID, plain[c.Offset:c.Offset+c.Length])
+			now, err := w.b.add(c.id, plain[c.off:c.off+c.length])
 			if err != nil {
 				return err
 			}
-			o.moved[c.Offset] = now
+			o.moved[c] = now
 		}
 		w.p.res.Rewritten += int64(len(plain))
 	}
@@ -186,7 +187,11 @@ func (w *rewriter) publish(ctx context.Context, s *sealedSet) error {
 			table[c.Segment].Mark(c.Offset, c.Length)
 			return c
 		}
-		now := o.moved[c.Offset]
+		now, ok := o.moved[needOf(c)]
+		if !ok {
+			table[c.Segment].Mark(c.Offset, c.Length)
+			return c
+		}
 		n, ok := numbers[now.Segment]
 		if !ok {
 			n = uint32(len(table))

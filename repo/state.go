@@ -57,7 +57,7 @@ type replaced struct {
 	at time.Time // by the store's clock
 }
 
-func (s *storedSet) name() setName { return setName{s.author, s.Set} }
+func (s *storedSet) name() setName { return setName{s.author, s.Set, s.seq} }
 func (s *storedSet) live() bool    { return s.forgotten.IsZero() && !s.withdrawn }
 
 type partial struct {
@@ -203,7 +203,8 @@ func (f *folder) first(author string, e *journal.Entry, raw json.RawMessage) err
 		return read(raw, func(r setRecord) error {
 			s := &storedSet{published: at, setRecord: r, now: r.objects}
 			if f.allowed(author, RoleBackup) {
-				f.byName[s.name()] = append(f.byName[s.name()], s)
+				n := setName{Author: author, Set: s.Set}
+				f.byName[n] = append(f.byName[n], s)
 				f.sets = append(f.sets, s)
 			}
 			return nil
@@ -233,7 +234,7 @@ func (f *folder) second(author string, e *journal.Entry, raw json.RawMessage) er
 	switch typeOf(raw) {
 	case typeWithdrawn:
 		return read(raw, func(r withdrawnRecord) error {
-			if s := f.of(setName{author, r.Set}, author, e); s != nil {
+			if s := f.of(setName{Author: author, Set: r.Set}, e); s != nil {
 				s.withdrawn = true
 				if s.forgotten.IsZero() {
 					s.forgotten = e.Stored
@@ -243,7 +244,7 @@ func (f *folder) second(author string, e *journal.Entry, raw json.RawMessage) er
 		})
 	case typeReceipt:
 		return read(raw, func(r receiptRecord) error {
-			if s := f.of(setName{author, r.Set}, author, e); s != nil {
+			if s := f.of(setName{Author: author, Set: r.Set}, e); s != nil {
 				s.receipt = &r // the last one counts
 			}
 			return nil
@@ -259,7 +260,7 @@ func (f *folder) second(author string, e *journal.Entry, raw json.RawMessage) er
 				return fmt.Errorf("it forgets sets, and this host may not")
 			}
 			for _, n := range r.Sets {
-				if s := f.of(n, author, e); s != nil && s.forgotten.IsZero() {
+				if s := f.of(n, e); s != nil && s.forgotten.IsZero() {
 					s.forgotten = e.Stored
 				}
 			}
@@ -267,7 +268,7 @@ func (f *folder) second(author string, e *journal.Entry, raw json.RawMessage) er
 		})
 	case typeLayout:
 		return read(raw, func(r layoutRecord) error {
-			if s := f.of(r.Set, author, e); s != nil && author == journal.Root {
+			if s := f.of(r.Set, e); s != nil && author == journal.Root {
 				s.before = append(s.before, replaced{s.now, e.Stored})
 				s.now = r.objects
 			}
@@ -277,10 +278,11 @@ func (f *folder) second(author string, e *journal.Entry, raw json.RawMessage) er
 	return nil
 }
 
-// of is the set of that name that an entry is about: the last one published before it.
-func (f *folder) of(n setName, author string, e *journal.Entry) *storedSet {
-	for _, s := range slices.Backward(f.byName[n]) {
-		if n.Author == author && s.seq <= e.Seq || n.Author != author && !s.stored.After(e.Stored) {
+// of is the set that an entry is about: the one it names, or the last of its author's own before
+// it.
+func (f *folder) of(n setName, e *journal.Entry) *storedSet {
+	for _, s := range slices.Backward(f.byName[setName{Author: n.Author, Set: n.Set}]) {
+		if n.Entry != 0 && s.seq == n.Entry || n.Entry == 0 && n.Author == e.Author && s.seq <= e.Seq {
 			return s
 		}
 	}

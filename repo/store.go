@@ -154,12 +154,16 @@ func (r *Repository) PutReceipt(ctx context.Context, id string, rec backupset.Re
 	if err != nil {
 		return err
 	}
-	ref, err := r.putSealed(ctx, b, ss.keys.metadata.Recipient())
-	if err != nil {
+	return r.during(ctx, func(l *lease) error {
+		ref, err := r.putSealed(ctx, b, ss.keys.metadata.Recipient())
+		if err == nil {
+			err = l.good(ctx)
+		}
+		if err == nil {
+			_, err = r.append(ctx, nil, receiptRecord{typeReceipt, id, ref})
+		}
 		return err
-	}
-	_, err = r.append(ctx, nil, receiptRecord{typeReceipt, id, ref})
-	return err
+	})
 }
 
 // ID implements backupset.Set.

@@ -184,7 +184,7 @@ func TestFakeLeases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store.Replace("leases/"+h.Host+"/0123456789abcdef-000001", journal.Sign(line, seedKey(t, h)))
+		store.Replace("leases/"+h.Host+"/0123456789abcdef-000001", journal.SignAs("certkeep lease 1\n", line, seedKey(t, h)))
 	}
 	waits := func() bool {
 		t.Helper()
@@ -301,8 +301,17 @@ func TestRecipientsCome(t *testing.T) {
 	if _, err := w.try(noHost, with(second)); !errors.Is(err, repo.ErrKey) {
 		t.Errorf("a removed recipient opens it: %v", err)
 	}
-	// With what it had, it reads the old state still.
-	restores(t, w.open(noHost, with(second), onBlob(old)), sets...)
+	// With what it had, it reads the old state still, and manifests: the authorities' keys are the same.
+	was := w.open(noHost, with(second), onBlob(old))
+	restores(t, was, sets...)
+	cas, err := was.CAs(ctx)
+	if now, nerr := w.open(noHost).CAs(ctx); err != nil || nerr != nil || !slices.Equal(cas, now) {
+		t.Errorf("%v, %v: the authorities' keys are others; then the documentation is wrong", err, nerr)
+	}
+	// And it can still sign as the root.
+	if !w.open(noHost).RootKey().Equal(was.RootKey()) {
+		t.Error("the root has another key; then the documentation is wrong")
+	}
 	if err := w.open(noHost).RemoveRecipient(ctx, "age1nobody", again); !errors.Is(err, backupset.ErrNotFound) {
 		t.Errorf("nobody: %v", err)
 	}
@@ -337,5 +346,108 @@ func TestRevokedMeanwhile(t *testing.T) {
 	}
 	if err := wr.Commit(ctx, next.Manifest); !errors.Is(err, repo.ErrNoHost) {
 		t.Errorf("commit: %v", err)
+	}
+}
+
+// A host sees of authorities that are not its own that there are sets, how large, and when; nothing of
+// what their manifests say.
+func TestOtherAuthoritiesAreHidden(t *testing.T) {
+	ctx := t.Context()
+	w, _, sets := smallRepository(t)
+	r := w.open(asHost(w.addHost("another", nil)), noIdentity)
+	if l, err := r.List(ctx); err != nil || len(l) > 0 {
+		t.Errorf("%v, %v", l, err)
+	}
+	infos, err := r.Sets(ctx)
+	if err != nil || len(infos) != len(sets) {
+		t.Fatalf("%v, %v", infos, err)
+	}
+	for _, i := range infos {
+		if !i.Hidden || i.Manifest != nil || i.Receipt != nil || i.Bytes == 0 {
+			t.Errorf("%+v", i)
+		}
+	}
+	if _, err := r.Open(ctx, sets[0].Manifest.ID); !errors.Is(err, repo.ErrKey) {
+		t.Errorf("open: %v", err)
+	}
+	// It can verify them all the same, as they lie.
+	if err := findings(r, repo.LevelSealed); err != nil {
+		t.Error(err)
+	}
+}
+
+// A set that a stolen host made up, and that names the segments of another's for what they are not, does not
+// have the other's found damaged.
+func TestPlantedDamage(t *testing.T) {
+	ctx := t.Context()
+	w, store, stolen, sets := twoHosts(t)
+	evil := w.open(asHost(stolen), noIdentity)
+	// A set of the thief's own, whose record then gets the genuine one's table: its layout says what is in
+	// those segments, and it is wrong.
+	other := backupsettest.Full(1, 1, 60<<10)
+	mustPut(t, evil, other)
+	var theirs, genuine record
+	if err := json.Unmarshal([]byte(recordsOf(t, store, stolen.Host, "set")[0]), &theirs); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(recordsOf(t, store, w.host.Host, "set")[0]), &genuine); err != nil {
+		t.Fatal(err)
+	}
+	theirs["table"] = genuine["table"]
+	if err := evil.Forget(ctx, other.Manifest.ID); err == nil {
+		t.Fatal("a host without the role forgets")
+	}
+	forge(t, store, stolen, record{"type": "withdrawn", "set": other.Manifest.ID})
+	forge(t, store, stolen, theirs)
+	res, err := w.open(noHost).Verify(ctx, repo.VerifyOptions{Level: repo.LevelContent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(res.Sound, sets[0].Manifest.ID) || slices.Contains(res.Sound, other.Manifest.ID) {
+		t.Errorf("sound are %v; genuine is %s, forged %s", res.Sound, sets[0].Manifest.ID, other.Manifest.ID)
+	}
+}
+
+// Nor does it spoil the other's when a prune rewrites segments that both name.
+func TestPlantedRewrite(t *testing.T) {
+	ctx := t.Context()
+	for range 2 {
+		store := newTemp()
+		w := newWorld(t, store)
+		first := backupsettest.Full(1, 1, 60*chunk)
+		mustPut(t, w.open(), first)
+		stolen := w.addHost("stolen", []string{repo.RoleBackup}, first.Manifest.CA.SanitizedName)
+		// The genuine set that stays needs little of the segments of the first.
+		var places []int
+		for n := range 50 {
+			places = append(places, n*chunk)
+		}
+		stays := laterSample(first, 2, places...)
+		mustPut(t, w.open(), stays)
+		evil := w.open(asHost(stolen), noIdentity)
+		other := backupsettest.Full(1, 1, 60*chunk+3)
+		mustPut(t, evil, other)
+		var theirs, genuine record
+		if err := json.Unmarshal([]byte(recordsOf(t, store, stolen.Host, "set")[0]), &theirs); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(recordsOf(t, store, w.host.Host, "set")[1]), &genuine); err != nil {
+			t.Fatal(err)
+		}
+		theirs["table"] = genuine["table"]
+		forge(t, store, stolen, record{"type": "withdrawn", "set": other.Manifest.ID})
+		forge(t, store, stolen, theirs)
+		if err := w.open().Forget(ctx, first.Manifest.ID); err != nil {
+			t.Fatal(err)
+		}
+		res, err := w.open().Prune(ctx, repo.PruneOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Rewritten == 0 {
+			t.Fatalf("nothing was rewritten: %+v", res)
+		}
+		prunes(t, w)
+		restores(t, w.open(), stays)
 	}
 }

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -121,28 +122,38 @@ type packNeed struct {
 type segmentNeed struct {
 	seg    pack.Segment
 	sets   []string
-	ca     string // whose chunks it holds
+	cas    []string // whose chunks it holds: one authority's, unless somebody lies
 	chunks []chunkNeed
 }
 
-// chunkNeed is a chunk that a segment must hold. They are kept by offset, each once.
+// chunkNeed is a chunk that a segment must hold, as a set claims. They are kept in order, each once.
 type chunkNeed struct {
 	off, length uint32
 	id          chunklist.ID
+	ca          uint32 // number in cas
 }
 
-// add notes a chunk of an authority; false if something else was said of it before.
-func (sn *segmentNeed) add(ca string, c chunklist.Chunk) bool {
-	if sn.ca == "" {
-		sn.ca = ca
+func (n chunkNeed) compare(o chunkNeed) int {
+	return cmp.Or(cmp.Compare(n.off, o.off), cmp.Compare(n.length, o.length), bytes.Compare(n.id[:], o.id[:]), cmp.Compare(n.ca, o.ca))
+}
+
+// need is what a set of an authority claims of a segment.
+func (sn *segmentNeed) need(ca string, c chunklist.Chunk) chunkNeed {
+	n := slices.Index(sn.cas, ca)
+	if n < 0 {
+		n = len(sn.cas)
+		sn.cas = append(sn.cas, ca)
 	}
-	n := chunkNeed{c.Offset, c.Length, c.ID}
-	i, ok := slices.BinarySearchFunc(sn.chunks, n, func(a, b chunkNeed) int { return cmp.Compare(a.off, b.off) })
-	if ok {
-		return sn.ca == ca && sn.chunks[i] == n
+	return chunkNeed{c.Offset, c.Length, c.ID, uint32(n)}
+}
+
+// add notes a chunk of an authority. What different sets claim is looked at separately: one
+// that lies must not have another found damaged.
+func (sn *segmentNeed) add(ca string, c chunklist.Chunk) {
+	n := sn.need(ca, c)
+	if i, ok := slices.BinarySearchFunc(sn.chunks, n, chunkNeed.compare); !ok {
+		sn.chunks = slices.Insert(sn.chunks, i, n)
 	}
-	sn.chunks = slices.Insert(sn.chunks, i, n)
-	return sn.ca == ca
 }
 
 func (v *verifier) find(set, object string, err error) {
@@ -339,10 +350,7 @@ func (v *verifier) layout(ctx context.Context, s *storedSet, ss *sealedSet) erro
 				v.find(s.Set, "", fmt.Errorf("%s: chunk %d is in no segment of the table: %w", f.Name, n, backupset.ErrDamaged))
 				break
 			}
-			if !sn.add(s.CA, c) {
-				v.find(s.Set, "", fmt.Errorf("%s: chunk %d: another set says something else of it: %w", f.Name, n, backupset.ErrDamaged))
-				break
-			}
+			sn.add(s.CA, c)
 		}
 	}
 	return nil
@@ -452,26 +460,67 @@ func (v *verifier) sealed(ctx context.Context, key string, sn *segmentNeed, s pa
 	if err != nil {
 		return bad(fmt.Errorf("segment %s: %w", s.ID, err))
 	}
-	keys, err := v.r.keysOf(ctx, sn.ca)
-	if err != nil || keys == nil {
-		return err
+	makers := make([]*ids, len(sn.cas))
+	for n, ca := range sn.cas {
+		keys, err := v.r.keysOf(ctx, ca)
+		if err != nil {
+			return err
+		}
+		if keys == nil {
+			return fmt.Errorf("authority %s: %w", ca, ErrKey)
+		}
+		makers[n] = keys.ids()
 	}
-	maker := keys.ids()
+	var wrong []chunkNeed
 	for _, c := range sn.chunks {
 		switch {
 		case int64(c.off)+int64(c.length) > int64(len(plain)):
 			err = fmt.Errorf("segment %s ends before its chunks do: %w", s.ID, backupset.ErrDamaged)
-		case maker.of(plain[c.off:c.off+c.length]) != c.id:
+		case makers[c.ca].of(plain[c.off:c.off+c.length]) != c.id:
 			err = fmt.Errorf("segment %s: the chunk at %d is not what its id says: %w", s.ID, c.off, backupset.ErrDamaged)
+		default:
+			continue
 		}
-		if err != nil {
-			return bad(err)
-		}
+		wrong = append(wrong, c)
+	}
+	if len(wrong) > 0 {
+		return v.claimants(ctx, key, sn, wrong, err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.res.Segments++
 	v.res.Chunks += int64(len(sn.chunks))
+	return nil
+}
+
+// claimants finds the sets that claim what is wrong of a segment.
+func (v *verifier) claimants(ctx context.Context, key string, sn *segmentNeed, wrong []chunkNeed, why error) error {
+	for _, id := range slices.Compact(sn.sets) {
+		for _, s := range v.r.now().find(id) {
+			ss, err := v.r.open(ctx, s)
+			if err != nil {
+				if err := v.damage(ctx, id, key, err); err != nil {
+					return err
+				}
+				continue
+			}
+			hit := false
+			err = ss.each(ctx, func(_ *fileLayout, c chunklist.Chunk) error {
+				if !hit && ss.table[c.Segment].Segment == sn.seg.ID && slices.Contains(sn.cas, s.CA) {
+					_, hit = slices.BinarySearchFunc(wrong, sn.need(s.CA, c), chunkNeed.compare)
+				}
+				return nil
+			})
+			if err == nil && hit {
+				err = why
+			}
+			if err != nil {
+				if err := v.damage(ctx, id, key, err); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	return nil
 }
 

@@ -231,3 +231,8 @@ func seedKey(t testing.TB, h *repo.HostKey) ed25519.PrivateKey {
 	}
 	return ed25519.NewKeyFromSeed(seed)
 }
+
+func rootKey(t testing.TB, w *world) ed25519.PrivateKey {
+	t.Helper()
+	return w.open(noHost).RootKey()
+}

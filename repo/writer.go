@@ -126,6 +126,9 @@ func (r *Repository) keysFor(ctx context.Context, ca backupset.CA) (*caKeys, err
 			return nil, fmt.Errorf("host key: %w", err)
 		}
 	}
+	if kept := r.o.Host.find(ca); kept != nil {
+		c = *kept // another process was faster
+	}
 	if err := r.publishCA(ctx, &c); err != nil {
 		return nil, err
 	}
@@ -194,7 +197,7 @@ func (w *writer) CreateFile(ctx context.Context, role backupset.Role, name strin
 		return nil, fmt.Errorf("file %q: %w", name, backupset.ErrExists)
 	}
 	f := &fileWriter{w: w, ctx: ctx, want: size, ids: w.keys.ids(), known: w.known.file(role, name),
-		layout: fileLayout{Role: role, Name: name, ChunkSize: chunkSize}}
+		layout: fileLayout{Role: role, Name: name, ChunkSize: int64(chunkSize)}}
 	// A store that hangs must not keep Write from noticing that nobody is interested any more.
 	f.stop = context.AfterFunc(ctx, func() { w.b.cancel(ctx.Err()) })
 	w.files[key] = f

@@ -74,14 +74,23 @@ func (e *Entry) Encode(key ed25519.PrivateKey) ([]byte, error) {
 	return b, nil
 }
 
-// Sign puts a signature under a line.
-func Sign(line []byte, key ed25519.PrivateKey) []byte {
+// Sign puts a signature under a line of a journal.
+func Sign(line []byte, key ed25519.PrivateKey) []byte { return SignAs(domain, line, key) }
+
+// SignAs puts a signature under a line of another kind: what is signed is the domain, which ends
+// in a line feed, and the line.
+func SignAs(domain string, line []byte, key ed25519.PrivateKey) []byte {
 	sig := ed25519.Sign(key, append([]byte(domain), line...))
 	return fmt.Appendf(nil, "%s\n%s\n", line, base64.StdEncoding.EncodeToString(sig))
 }
 
 // Verify splits what Sign made, and checks its signature if key is not nil.
 func Verify(b []byte, key ed25519.PublicKey) (line []byte, err error) {
+	return VerifyAs(domain, b, key)
+}
+
+// VerifyAs splits what SignAs made.
+func VerifyAs(domain string, b []byte, key ed25519.PublicKey) (line []byte, err error) {
 	line, rest, ok := bytes.Cut(b, []byte("\n"))
 	sig64, tail, ok2 := bytes.Cut(rest, []byte("\n"))
 	if !ok || !ok2 || len(tail) > 0 {

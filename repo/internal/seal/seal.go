@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"filippo.io/age"
@@ -27,8 +28,9 @@ var ErrDamaged = errors.New("damaged")
 const Overhead = 4096
 
 var encoder = sync.OnceValue(func() *zstd.Encoder {
-	// One at a time for each caller: the callers are the parallelism.
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(64), zstd.WithWindowSize(1<<20),
+	// The callers are the parallelism. More of them than cores would not be faster, and each takes about
+	// three mebibytes, which stay: all are used in turn.
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithWindowSize(1<<20),
 		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true)) // age has a stronger check
 	if err != nil {
 		panic(err) // the options are constants
