@@ -67,4 +67,5 @@ const environmentHelp = `  CERTKEEP_PASSWORD_FILE  where --password-file is not 
   CERTKEEP_REPOSITORY     where neither -r nor --folder is given
   CERTKEEP_IDENTITY_FILE  where --identity is not given
   CERTKEEP_HOST_KEY       where --host-key is not given
+  CERTKEEP_ROOT_KEY       where --root-key is not given
   NO_COLOR                any value: no colours and no bold type`

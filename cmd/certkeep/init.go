@@ -72,6 +72,7 @@ hosts write to it, and sets are copied between the two without a restore identit
 type initResult struct {
 	Repository string            `json:"repository"`
 	ID         string            `json:"id,omitempty"`
+	RootKey    string            `json:"root_key,omitempty"`
 	Like       string            `json:"like,omitempty"`
 	Identity   *identityResult   `json:"identity,omitempty"` // that was made
 	Recipients []recipientResult `json:"recipients,omitempty"`
@@ -281,7 +282,12 @@ func (o *initOptions) look(ctx context.Context, c *console, r *initResult) error
 	if err != nil {
 		return err
 	}
-	r.Repository, r.ID, r.Recipients = rep.Location(), rep.ID(), nil
+	r.Repository, r.ID, r.RootKey, r.Recipients = rep.Location(), rep.ID(), rep.Root(), nil
+	if r.Identity != nil {
+		if err := noteRoot(r.Identity.File, rep.Root()); err != nil {
+			return err
+		}
+	}
 	for _, rc := range rep.Recipients() {
 		r.Recipients = append(r.Recipients, newRecipientResult(rc))
 	}
@@ -290,6 +296,16 @@ func (o *initOptions) look(ctx context.Context, c *console, r *initResult) error
 	}
 	c.warn("take %s away from this machine, and keep two copies offline: without it nothing can be restored, with it everything can be read", r.Identity.File)
 	return nil
+}
+
+// noteRoot adds the root key to the file of the identity: whoever restores with nothing else can
+// tell the repository by it from one that somebody made up.
+func noteRoot(name, root string) error {
+	b, err := secretfile.Read(name, maxIdentityFile)
+	if err != nil {
+		return err
+	}
+	return secretfile.Write(name, fmt.Appendf(b, "# root key of the repository, for --root-key: %s\n", root))
 }
 
 func runInitLike(ctx context.Context, c *console, o initOptions, r *initResult) error {
@@ -327,6 +343,6 @@ func (r *initResult) human(w io.Writer) error {
 	if r.Host != nil {
 		host, key = r.Host.Name+" ("+strings.Join(r.Host.Roles, ", ")+")", r.Host.KeyFile
 	}
-	return fields(w, "repository", r.Repository, "id", r.ID, "keys of", r.Like, "recipients", strings.Join(who, ", "),
+	return fields(w, "repository", r.Repository, "id", r.ID, "root key", r.RootKey, "keys of", r.Like, "recipients", strings.Join(who, ", "),
 		"restore identity", identity, "host", host, "its key", key)
 }

@@ -48,7 +48,7 @@ func scripts(dir string) testscript.Params {
 		RequireUniqueNames:  true,
 		Cmds:                scriptCommands,
 		Setup: func(e *testscript.Env) error {
-			for _, name := range []string{"CERTKEEP_USER", "CERTKEEP_PASSWORD_FILE", "CERTKEEP_REPOSITORY", "CERTKEEP_IDENTITY_FILE", "CERTKEEP_HOST_KEY"} {
+			for _, name := range []string{"CERTKEEP_USER", "CERTKEEP_PASSWORD_FILE", "CERTKEEP_REPOSITORY", "CERTKEEP_IDENTITY_FILE", "CERTKEEP_HOST_KEY", "CERTKEEP_ROOT_KEY"} {
 				e.Setenv(name, "")
 			}
 			e.Values[servedKey{}] = &servedBox{}

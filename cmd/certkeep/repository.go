@@ -19,6 +19,7 @@ import (
 type repositoryOptions struct {
 	address    string
 	hostKey    string
+	root       string
 	identities []string
 	up, down   rate
 }
@@ -36,6 +37,7 @@ func (o *repositoryOptions) addKeyFlags(f *pflag.FlagSet) {
 
 // addHostFlags adds the flags of verbs that need no restore identity.
 func (o *repositoryOptions) addHostFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.root, "root-key", "", "the repository's root key, as init said it, `HEX`: a machine that never saw the repository tells it by this from one that somebody made up (default $CERTKEEP_ROOT_KEY)")
 	f.StringVar(&o.hostKey, "host-key", "", "this host's key in the repository: `FILE` (default $CERTKEEP_HOST_KEY, else in the configuration directory)")
 	f.Var(&o.up, "limit-upload", "send at most `RATE` bytes a second to a bucket (2M)")
 	f.Var(&o.down, "limit-download", "fetch at most `RATE` bytes a second from a bucket")
@@ -99,7 +101,11 @@ func (o *repositoryOptions) openAt(ctx context.Context, c *console, address stri
 	if err != nil {
 		return nil, err
 	}
-	ro := repo.Options{Blob: store, Memory: ring.Heads(store.Location()), SaveHost: ring.Save}
+	root := o.root
+	if root == "" {
+		root = os.Getenv("CERTKEEP_ROOT_KEY")
+	}
+	ro := repo.Options{Root: root, Blob: store, Memory: ring.Heads(store.Location()), SaveHost: ring.Save}
 	if ro.Host, err = ring.Host(id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
