@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/certsrv/account"
-	"github.com/certkeep/certkeep/internal/durable"
 	"github.com/certkeep/certkeep/internal/ntlm"
+	"github.com/certkeep/certkeep/internal/secretfile"
 )
 
 // LocalAccount is how a process on the same machine logs on to a directory that
@@ -103,14 +101,7 @@ func (s *Server) LocalAccount() (LocalAccount, bool) {
 // a file that others may read is refused with *[account.InsecureFileError].
 func ReadLocalSecret(dir string) (LocalAccount, error) {
 	name := filepath.Join(dir, filepath.FromSlash(localName))
-	fi, err := os.Stat(name)
-	if err != nil {
-		return LocalAccount{}, fmt.Errorf("local account: %w", err)
-	}
-	if runtime.GOOS != "windows" && fi.Mode().Perm()&0o077 != 0 {
-		return LocalAccount{}, fmt.Errorf("local account: %w", &account.InsecureFileError{Path: name, Mode: fi.Mode().Perm()})
-	}
-	b, err := durable.ReadFile(durable.OS, name, localAccountLimit)
+	b, err := secretfile.Read(name, localAccountLimit)
 	if err != nil {
 		return LocalAccount{}, fmt.Errorf("local account: %w", err)
 	}

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"runtime"
 
-	"github.com/certkeep/certkeep/certsrv/account"
+	"github.com/certkeep/certkeep/internal/secretfile"
 )
 
 // maxPassword bounds the first line of a password file.
@@ -17,25 +15,14 @@ const maxPassword = 4096
 
 // ReadPasswordFile returns the first line of a file, without what ends it. On Unix
 // a file that others can read or write is refused with
-// *[account.InsecureFileError]: a password that everyone on the machine can see
+// *[secretfile.InsecureError]: a password that everyone on the machine can see
 // is none.
 func ReadPasswordFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := secretfile.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if fi.IsDir() {
-		return nil, fmt.Errorf("%s is a directory", name)
-	}
-	// Pipes, as in <(pass show ca), have no meaningful mode; Windows has none at all.
-	if runtime.GOOS != "windows" && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
-		return nil, &account.InsecureFileError{Path: name, Mode: fi.Mode().Perm()}
-	}
 	b, err := FirstLine(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -8,11 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/certkeep/certkeep/internal/durable"
+	"github.com/certkeep/certkeep/internal/secretfile"
 )
 
 // Schema 2 has NT hashes. A file without any is written as schema 1, so that an
@@ -44,19 +44,7 @@ type entry struct {
 }
 
 // InsecureFileError says that others than its owner may read the file.
-type InsecureFileError struct {
-	Path string
-	Mode fs.FileMode // permission bits
-}
-
-func (e *InsecureFileError) Error() string {
-	return fmt.Sprintf("%s: others may read this file (mode %04o)", e.Path, e.Mode)
-}
-
-// Hint says how to mend it.
-func (e *InsecureFileError) Hint() string {
-	return fmt.Sprintf("change the passwords if somebody may have copied it, then: chmod 600 %s", e.Path)
-}
+type InsecureFileError = secretfile.InsecureError
 
 // load reads the file; a missing one is empty.
 func load(fsys durable.FS, path string) (*file, error) {
@@ -72,8 +60,8 @@ func load(fsys durable.FS, path string) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
-	if runtime.GOOS != "windows" && fi.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("accounts: %w", &InsecureFileError{Path: path, Mode: fi.Mode().Perm()})
+	if err := secretfile.Check(path, fi); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {

@@ -7,14 +7,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"runtime"
 
 	"github.com/youmark/pkcs8"
 
 	"github.com/certkeep/certkeep/internal/durable"
+	"github.com/certkeep/certkeep/internal/secretfile"
 )
 
 // Errors of key files.
@@ -30,19 +28,7 @@ var (
 )
 
 // InsecureFileError says that others than its owner may read a secret file.
-type InsecureFileError struct {
-	Path string
-	Mode fs.FileMode // permission bits
-}
-
-func (e *InsecureFileError) Error() string {
-	return fmt.Sprintf("%s: others may read this file (mode %04o)", e.Path, e.Mode)
-}
-
-// Hint says how to mend it.
-func (e *InsecureFileError) Hint() string {
-	return fmt.Sprintf("make sure that nobody copied it, then: chmod 600 %s", e.Path)
-}
+type InsecureFileError = secretfile.InsecureError
 
 // KeyFileOptions say how to write a key.
 type KeyFileOptions struct {
@@ -122,7 +108,7 @@ func encodeKey(key crypto.Signer, o KeyFileOptions) ([]byte, error) {
 // group or others may read is refused with *[InsecureFileError]. An empty
 // passphrase means none; one given for a key in the clear is not used.
 func ReadKey(path string, passphrase []byte) (crypto.Signer, error) {
-	text, err := readSecret(path, maxKeyFile)
+	text, err := secretfile.Read(path, maxKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("read key: %w", err)
 	}
@@ -173,32 +159,4 @@ func decodeKey(text, passphrase []byte) (crypto.Signer, error) {
 		return nil, err
 	}
 	return signer, nil
-}
-
-// readSecret reads a file that only its owner may read. The mode is that of the
-// file that was opened, so that it cannot change in between.
-func readSecret(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	if runtime.GOOS != "windows" && fi.Mode().Perm()&0o077 != 0 {
-		return nil, &InsecureFileError{Path: path, Mode: fi.Mode().Perm()}
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
-	}
-	return b, nil
 }

@@ -8,13 +8,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/certkeep/certkeep/certsrv/authority"
 	"github.com/certkeep/certkeep/internal/durable"
+	"github.com/certkeep/certkeep/internal/secretfile"
 )
 
 // TLSOptions describe the server's own certificate.
@@ -196,19 +195,7 @@ func (t *TLSCertificate) accept(der []byte, key crypto.Signer) (*tls.Certificate
 }
 
 func (t *TLSCertificate) load() (*tls.Certificate, error) {
-	f, err := os.Open(t.o.File)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if runtime.GOOS != "windows" && fi.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others may read it (mode %04o)", fi.Mode().Perm())
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxTLSFile))
+	text, err := secretfile.Read(t.o.File, maxTLSFile)
 	if err != nil {
 		return nil, err
 	}

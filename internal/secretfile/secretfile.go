@@ -2,7 +2,6 @@
 package secretfile
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,31 +10,62 @@ import (
 	"runtime"
 
 	"github.com/certkeep/certkeep/internal/durable"
-	"github.com/certkeep/certkeep/internal/hint"
 )
 
-// ErrOpen: others may read the file.
-var ErrOpen = errors.New("others may read it")
+// InsecureError says that others than its owner may read a secret file.
+type InsecureError struct {
+	Path string
+	Mode fs.FileMode // permission bits
+}
 
-// Read reads a file of at most limit bytes. On Unix a file that others can read or write
-// is refused: a secret that everyone on the machine can see is none. Pipes, as in
-// <(pass show key), have no meaningful mode, and Windows has none at all.
-func Read(name string, limit int64) ([]byte, error) {
+func (e *InsecureError) Error() string {
+	return fmt.Sprintf("%s: others may read this file (mode %04o)", e.Path, e.Mode)
+}
+
+// Hint says how to mend it.
+func (e *InsecureError) Hint() string {
+	return fmt.Sprintf("change what is in it if somebody may have copied it, then: chmod 600 %s", e.Path)
+}
+
+// Check refuses a file that others can read or write, with an *[InsecureError]: a secret
+// that everyone on the machine can see is none. Pipes, as in <(pass show key), have no
+// meaningful mode, and Windows has none at all.
+func Check(name string, fi fs.FileInfo) error {
+	if runtime.GOOS != "windows" && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
+		return &InsecureError{Path: name, Mode: fi.Mode().Perm()}
+	}
+	return nil
+}
+
+// Open opens a file that passes Check. The mode is that of the file that was opened, so
+// that it cannot change in between.
+func Open(name string) (*os.File, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	fi, err := f.Stat()
+	switch {
+	case err != nil:
+	case fi.IsDir():
+		err = fmt.Errorf("%s is a directory", name)
+	default:
+		err = Check(name, fi)
+	}
+	if err != nil {
+		_ = f.Close() // nothing was written
+		return nil, err
+	}
+	return f, nil
+}
+
+// Read reads a file of at most limit bytes, as Open does.
+func Read(name string, limit int64) ([]byte, error) {
+	f, err := Open(name)
 	if err != nil {
 		return nil, err
 	}
-	if fi.IsDir() {
-		return nil, fmt.Errorf("%s is a directory", name)
-	}
-	if runtime.GOOS != "windows" && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
-		return nil, hint.With(fmt.Errorf("%s: its mode is %04o: %w", name, fi.Mode().Perm(), ErrOpen), "chmod 600 "+name)
-	}
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
