@@ -129,10 +129,10 @@ func (f far) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.RoundTripper.RoundTrip(r)
 }
 
-// BenchmarkUploads writes 192 MiB that do not compress into a bucket, with so many uploads at once, and with and without 50 ms
+// BenchmarkUploads writes 768 MiB that do not compress into a bucket, with so many uploads at once, and with and without 50 ms
 // more for each request.
 func BenchmarkUploads(b *testing.B) {
-	data := make([]byte, 192<<20)
+	data := make([]byte, 768<<20)
 	_, _ = rand.Read(data) // never fails
 	server := s3test.Start(b, s3test.Options{TLS: true})
 	for _, uploads := range []int{1, 2, 3, 4, 6} {

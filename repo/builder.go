@@ -166,6 +166,7 @@ func (b *builder) upload(p *pack.Builder, in []*segment) {
 		defer b.uploads.Done()
 		defer func() { <-b.slots }()
 		id, object, _ := p.Build()
+		*p = pack.Builder{} // the segments were copied: each pack counts once
 		if _, err := b.r.blob.Put(b.ctx, pack.Key(id), object, b.r.putOptions()); err != nil {
 			_ = b.fail(err)
 			return

@@ -99,6 +99,13 @@ func (l *lease) write(ctx context.Context, over bool) error {
 	return l.err
 }
 
+// at is when the newest object of the lease was written, by the store's clock.
+func (l *lease) at() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written
+}
+
 func (l *lease) renew(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -87,6 +87,7 @@ func (c *census) count(ctx context.Context) error {
 		c.use(ca.Object)
 	}
 	var tables []Ref
+	live := map[Ref]bool{}
 	newest := map[string]uint64{}
 	for _, set := range c.s.sets {
 		// A run that began before the set was there continues what an unfinished one has left.
@@ -103,6 +104,7 @@ func (c *census) count(ctx context.Context) error {
 			c.use(set.receipt.Object)
 		}
 		tables = append(tables, set.now.Table)
+		live[set.now.Table] = live[set.now.Table] || set.live()
 		for _, b := range set.before {
 			if c.protected(b.at) { // a run that began before may refer to it
 				c.use(b.refs()...)
@@ -126,6 +128,9 @@ func (c *census) count(ctx context.Context) error {
 	}
 	for _, t := range tables {
 		entries, err := c.r.readTable(ctx, t)
+		if errors.Is(err, blob.ErrNotFound) && !live[t] {
+			continue // another prune was here first
+		}
 		if err != nil {
 			return hint.With(fmt.Errorf("it is not known what a set needs: %w", err),
 				"nothing was deleted; certkeep verify names the set: forget it, if no other copy of the object can be had")

@@ -172,7 +172,7 @@ func (r *Repository) sealedSegment(ctx context.Context, e chunklist.Entry) ([]by
 
 // segmentCacheSize is how much of opened segments is kept, in bytes. Reading a file in
 // order needs one segment of each run that its chunks come from.
-const segmentCacheSize = 64 << 20
+const segmentCacheSize = 32 << 20
 
 // segmentCache keeps opened segments, and opens each once though several ask for it.
 type segmentCache struct {

@@ -175,7 +175,7 @@ func (c *census) sizes() (used, partly int64) {
 }
 
 func (p *pruner) run(ctx context.Context) error {
-	c, dead, err := p.look(ctx, p.lease.written, p.lease.run)
+	c, dead, err := p.look(ctx, p.lease.at(), p.lease.run)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (p *pruner) run(ctx context.Context) error {
 			if err := p.lease.good(ctx); err != nil {
 				return err
 			}
-			if c, dead, err = p.look(ctx, p.lease.written, p.lease.run); err != nil {
+			if c, dead, err = p.look(ctx, p.lease.at(), p.lease.run); err != nil {
 				return err
 			}
 		}
@@ -212,7 +212,7 @@ func (p *pruner) run(ctx context.Context) error {
 			break
 		}
 		// Computing anew took part of the time for which it holds.
-		if c, dead, err = p.look(ctx, p.lease.written, p.lease.run); err != nil {
+		if c, dead, err = p.look(ctx, p.lease.at(), p.lease.run); err != nil {
 			return err
 		}
 	}
@@ -265,7 +265,7 @@ func (p *pruner) delete(ctx context.Context, c *census, dead map[string]int64, s
 			if err := p.lease.good(ctx); err != nil {
 				return false, err
 			}
-			if p.lease.written.Sub(c.now) > leaseTime/2 {
+			if p.lease.at().Sub(c.now) > leaseTime/2 {
 				return true, nil
 			}
 		}

@@ -2,8 +2,12 @@ package repo_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +18,7 @@ import (
 	"github.com/certkeep/certkeep/backupset/backupsettest"
 	"github.com/certkeep/certkeep/repo"
 	"github.com/certkeep/certkeep/repo/internal/journal"
+	"github.com/certkeep/certkeep/repo/internal/seal"
 )
 
 // A set under the id of another host's is an error for whoever opens or forgets it, and leaves with
@@ -403,51 +408,109 @@ func TestPlantedDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Nor is the wrong content ever handed out.
+	set, err := w.open(noHost).Open(ctx, other.Manifest.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := set.Manifest().ByRole(backupset.RoleDatabase)[0]
+	x, err := set.Open(ctx, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if b, err := io.ReadAll(x); !errors.Is(err, backupset.ErrDamaged) {
+		t.Errorf("%d bytes were read, %v", len(b), err)
+	}
 	if !slices.Contains(res.Sound, sets[0].Manifest.ID) || slices.Contains(res.Sound, other.Manifest.ID) {
 		t.Errorf("sound are %v; genuine is %s, forged %s", res.Sound, sets[0].Manifest.ID, other.Manifest.ID)
 	}
 }
 
+// lyingSet is a set of a thief's that has the table of another's, and a layout that says other things of
+// the same places.
+func lyingSet(t *testing.T, store *tempStore, stolen *repo.HostKey, theirs, genuine record) record {
+	t.Helper()
+	ctx := context.Background()
+	key, err := age.ParseX25519Identity(stolen.CAs[0].Metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := genuine["layout"].(map[string]any)["sha256"].(string)
+	b, err := store.Get(ctx, "meta/"+sum[:2]+"/"+sum, 0, -1)
+	if err == nil {
+		b, err = seal.Open(b, seal.LimitLarge, key)
+	}
+	var l record
+	if err == nil {
+		err = json.Unmarshal(b, &l)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l["set"] = theirs["set"]
+	lies := 0
+	for _, f := range l["files"].([]any) {
+		f := f.(map[string]any)
+		list, _ := f["list"].(string)
+		f["list"] = regexp.MustCompile("(?m)[0-9a-f]{32}$").ReplaceAllStringFunc(list, func(string) string {
+			lies++
+			return strings.Repeat("0", 31) + "1"
+		})
+	}
+	if lies == 0 {
+		t.Fatal("the layout has no chunks")
+	}
+	if b, err = json.Marshal(l); err == nil {
+		b, err = seal.Seal(b, key.Recipient())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.Sum256(b)
+	sum = hex.EncodeToString(h[:])
+	store.Replace("meta/"+sum[:2]+"/"+sum, b)
+	theirs["layout"] = record{"sha256": sum, "size": len(b)}
+	theirs["table"] = genuine["table"]
+	return theirs
+}
+
 // Nor does it spoil the other's when a prune rewrites segments that both name.
 func TestPlantedRewrite(t *testing.T) {
 	ctx := t.Context()
-	for range 2 {
-		store := newTemp()
-		w := newWorld(t, store)
-		first := backupsettest.Full(1, 1, 60*chunk)
-		mustPut(t, w.open(), first)
-		stolen := w.addHost("stolen", []string{repo.RoleBackup}, first.Manifest.CA.SanitizedName)
-		// The genuine set that stays needs little of the segments of the first.
-		var places []int
-		for n := range 50 {
-			places = append(places, n*chunk)
-		}
-		stays := laterSample(first, 2, places...)
-		mustPut(t, w.open(), stays)
-		evil := w.open(asHost(stolen), noIdentity)
-		other := backupsettest.Full(1, 1, 60*chunk+3)
-		mustPut(t, evil, other)
-		var theirs, genuine record
-		if err := json.Unmarshal([]byte(recordsOf(t, store, stolen.Host, "set")[0]), &theirs); err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal([]byte(recordsOf(t, store, w.host.Host, "set")[1]), &genuine); err != nil {
-			t.Fatal(err)
-		}
-		theirs["table"] = genuine["table"]
-		forge(t, store, stolen, record{"type": "withdrawn", "set": other.Manifest.ID})
-		forge(t, store, stolen, theirs)
-		if err := w.open().Forget(ctx, first.Manifest.ID); err != nil {
-			t.Fatal(err)
-		}
-		res, err := w.open().Prune(ctx, repo.PruneOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res.Rewritten == 0 {
-			t.Fatalf("nothing was rewritten: %+v", res)
-		}
-		prunes(t, w)
-		restores(t, w.open(), stays)
+	store := newTemp()
+	w := newWorld(t, store)
+	first := backupsettest.Full(1, 1, 30*chunk)
+	mustPut(t, w.open(), first)
+	stolen := w.addHost("stolen", []string{repo.RoleBackup}, first.Manifest.CA.SanitizedName)
+	// The genuine set that stays needs little of the segments of the first.
+	var places []int
+	for n := range 25 {
+		places = append(places, n*chunk)
 	}
+	stays := laterSample(first, 2, places...)
+	mustPut(t, w.open(), stays)
+	other := backupsettest.Full(1, 1, 10) // looked at first
+	mustPut(t, w.open(asHost(stolen), noIdentity), other)
+	var theirs, genuine record
+	if err := json.Unmarshal([]byte(recordsOf(t, store, stolen.Host, "set")[0]), &theirs); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(recordsOf(t, store, w.host.Host, "set")[1]), &genuine); err != nil {
+		t.Fatal(err)
+	}
+	forge(t, store, stolen, record{"type": "withdrawn", "set": other.Manifest.ID})
+	forge(t, store, stolen, lyingSet(t, store, stolen, theirs, genuine))
+	if err := w.open().Forget(ctx, first.Manifest.ID); err != nil {
+		t.Fatal(err)
+	}
+	res, err := w.open().Prune(ctx, repo.PruneOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Rewritten == 0 {
+		t.Fatalf("nothing was rewritten: %+v", res)
+	}
+	prunes(t, w)
+	restores(t, w.open(), stays)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/backupset/backupsettest"
 	"github.com/certkeep/certkeep/repo"
+	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/repo/blob/fault"
 	"github.com/certkeep/certkeep/repo/internal/pack"
 )
@@ -114,8 +116,8 @@ func TestLapsedLease(t *testing.T) {
 	if err := wr.Abort(); err != nil {
 		t.Errorf("abort: %v", err)
 	}
-	if l, err := w.open().List(ctx); err != nil || len(l) > 0 {
-		t.Errorf("%v, %v", l, err)
+	if sets := recordsOf(t, store, w.host.Host, "set"); len(sets) > 0 {
+		t.Errorf("published, if only to be withdrawn: %v", sets)
 	}
 	mustPut(t, w.open(), s)
 	restores(t, w.open(), s)
@@ -155,6 +157,9 @@ func TestPruneBesideARun(t *testing.T) {
 		},
 		"another run of the same host is done": func(t *testing.T, w *world) {
 			mustPut(t, w.open(), laterSample(first, 8, 3))
+		},
+		"another, that needs nothing of it": func(t *testing.T, w *world) {
+			mustPut(t, w.open(), backupsettest.Full(8, 8, 10))
 		},
 		"and that is forgotten as well": func(t *testing.T, w *world) {
 			s := laterSample(first, 8, 3)
@@ -245,43 +250,79 @@ func TestPruneGrace(t *testing.T) {
 	}
 }
 
+// hiding is a store whose listings leave out some objects.
+type hiding struct {
+	blob.Store
+	hides func(key string) bool
+}
+
+func (s *hiding) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		for i, err := range s.Store.List(ctx, prefix) {
+			if (err != nil || !s.hides(i.Key)) && !yield(i, err) {
+				return
+			}
+		}
+	}
+}
+
 // A prune that does not see a set, because its listing is behind, does no harm; nor does one that comes long
 // after, when one in between saw it.
 func TestPruneNotesAnew(t *testing.T) {
 	ctx := t.Context()
 	store, clock := newClocked()
-	var stale bool
-	b := fault.New(store, func(c fault.Call) fault.Act {
-		if stale && c.Op == fault.List && c.Key == "journal/" {
-			return fault.Stale
-		}
-		return fault.None
-	}, fault.Options{Back: 10})
-	w := newWorld(t, b)
-	first := backupsettest.Full(1, 1, 2*chunk)
+	w := newWorld(t, store)
+	first, unseen := backupsettest.Full(1, 1, 2*chunk), backupsettest.Full(3, 3, 2*chunk)
 	mustPut(t, w.open(), first)
 	pruner := w.addHost("pruner", nil)
-	unseen := backupsettest.Full(3, 3, 2*chunk)
+	before := snapshot(t, store)
 	mustPut(t, w.open(), unseen)
-	hidden := 0
-	for range 4 {
-		for _, stale = range []bool{true, false} {
-			r := w.open(asHost(pruner), noIdentity)
-			res, err := r.Prune(ctx, repo.PruneOptions{Grace: repo.DefaultGrace})
-			if err != nil {
+	clock.advance(time.Minute)
+	for n, stale := range []bool{true, false, true, false} {
+		b := &hiding{store, func(key string) bool {
+			return stale && before[key] == "" && strings.HasPrefix(key, "journal/"+w.host.Host)
+		}}
+		res, err := w.open(onBlob(b), asHost(pruner), noIdentity).Prune(ctx, repo.PruneOptions{Grace: repo.DefaultGrace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (res.Noted > 2*chunk) != stale {
+			t.Errorf("%d: %+v", n, res)
+		}
+		restores(t, w.open(), first, unseen)
+		clock.advance(2 * repo.DefaultGrace)
+	}
+}
+
+// A run that begins when a prune has looked for runs already loses nothing to it.
+func TestPruneLooksTooEarly(t *testing.T) {
+	ctx := t.Context()
+	for _, when := range []string{"leases/", "journal/", pack.Dir, "meta/"} {
+		store, _ := newClocked()
+		w := newWorld(t, store)
+		first := backupsettest.Full(1, 1, 2*chunk)
+		mustPut(t, w.open(), first)
+		other := w.addHost("other", nil, first.Manifest.CA.SanitizedName)
+		next := laterSample(first, 2, 1)
+		ran := false
+		b := fault.New(store, func(c fault.Call) fault.Act {
+			if c.Op == fault.List && c.Key == when && c.N > 20 && !ran {
+				ran = true
+				mustPut(t, w.open(asHost(other), onBlob(store)), next)
+			}
+			return fault.None
+		}, fault.Options{})
+		r := w.open(onBlob(b))
+		for range 3 {
+			if _, err := r.Prune(ctx, repo.PruneOptions{MaxUnused: 0.01}); err != nil {
 				t.Fatal(err)
 			}
-			if stale && res.Noted > 2*chunk {
-				hidden++
-			}
-			stale = false
-			clock.advance(2 * repo.DefaultGrace)
-			restores(t, w.open(), first, unseen)
 		}
-		mustPut(t, w.open(), backupsettest.Full(4, 4, 3*chunk)) // to be unseen in the next round
-	}
-	if hidden < 2 {
-		t.Errorf("the listing was behind %d times only", hidden)
+		if !ran {
+			t.Errorf("no run during the prune's listing of %s", when)
+		}
+		restores(t, w.open(), first, next)
+		sound(t, w.open())
 	}
 }
 

@@ -377,7 +377,7 @@ func (v *verifier) packs(ctx context.Context) error {
 	}
 	slices.SortFunc(needs, func(a, b *packNeed) int { return slices.Compare(a.id[:], b.id[:]) })
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
+	g.SetLimit(2) // each takes the memory of a pack
 	for _, n := range needs {
 		g.Go(func() error { return v.pack(gctx, n) })
 	}

@@ -217,6 +217,7 @@ type hostRevokeOptions struct {
 	repositoryOptions
 	reason string
 	since  uint64
+	none   bool
 	dryRun bool
 }
 
@@ -227,7 +228,8 @@ func newHostRevokeCommand(c *console) *cobra.Command {
 		Short: "end a host's standing",
 		Long: `revoke ends a host's standing, for example because it was stolen: what it wrote until now
 stays, what it writes from now on counts for nothing. HOST is a name, or an id that list
-shows. It takes a restore identity.
+shows. It takes a restore identity. If more of what it wrote turns out to be forged, revoke it
+again as of an earlier entry: --last-entry, or --no-entry.
 
 That is not all there is to do. The host's account at the CA can still take a fresh backup,
 and its credentials still reach the storage: disable the one, and change the other.`,
@@ -238,6 +240,7 @@ and its credentials still reach the storage: disable the one, and change the oth
 	o.addFlags(f, "the repository")
 	f.StringVar(&o.reason, "reason", "", "`TEXT` that list shows")
 	f.Uint64Var(&o.since, "last-entry", 0, "of its journal, the last entry that is still to count: `NUMBER` (default all there are)")
+	f.BoolVar(&o.none, "no-entry", false, "nothing that the host ever wrote is to count")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say who would be revoked, and change nothing")
 	return describe(cmd, "certkeep host revoke -r /mnt/backup/pki --identity /media/safe/pki-restore.key ca01 --reason stolen",
 		exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitInterrupted)
@@ -251,6 +254,14 @@ func runHostRevoke(ctx context.Context, c *console, o hostRevokeOptions, name st
 	h, err := findHost(r.Hosts(), name)
 	if err != nil {
 		return err
+	}
+	switch {
+	case o.none && o.since > 0:
+		return usagef("--last-entry and --no-entry exclude each other")
+	case o.none:
+		o.since = repo.NoEntry
+	case h.Revoked && o.since == 0:
+		return withHint(fmt.Errorf("host %s: revoked already", h.Name), "--last-entry or --no-entry revokes it as of earlier")
 	}
 	res := &hostChange{Repository: r.Location(), DryRun: o.dryRun,
 		Host: hostResult{ID: h.ID, Name: h.Name, Roles: h.Roles, Revoked: true, Reason: o.reason},
@@ -291,8 +302,6 @@ func findHost(all []repo.HostInfo, name string) (repo.HostInfo, error) {
 		return repo.HostInfo{}, withHint(fmt.Errorf("host %.80q: %w", name, backupset.ErrNotFound), "certkeep host list shows them")
 	case len(hits) > 1:
 		return repo.HostInfo{}, withHint(fmt.Errorf("%d hosts are called %q: %w", len(hits), name, backupset.ErrAmbiguous), "name one by its id; certkeep host list shows them")
-	case hits[0].Revoked:
-		return repo.HostInfo{}, fmt.Errorf("host %s: revoked already", hits[0].Name)
 	}
 	return hits[0], nil
 }

@@ -57,9 +57,26 @@ func decoder(limit int64) (*zstd.Decoder, error) {
 // Compress is the inner half of [Seal].
 func Compress(plain, dst []byte) []byte { return encoder().EncodeAll(plain, dst) }
 
+// scratch holds what was compressed until it is encrypted: nothing of it is kept, and a fresh buffer for each segment
+// would have to be cleared first.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxScratch is how large a buffer may be that is kept, in bytes.
+const maxScratch = 4 << 20
+
 // Seal compresses and encrypts.
 func Seal(plain []byte, to ...age.Recipient) ([]byte, error) {
-	return Encrypt(Compress(plain, make([]byte, 0, len(plain)+len(plain)/255+64)), to...)
+	buf := scratch.Get().(*[]byte)
+	if need := len(plain) + len(plain)/255 + 64; cap(*buf) < need {
+		*buf = make([]byte, 0, need)
+	}
+	packed := Compress(plain, (*buf)[:0])
+	sealed, err := Encrypt(packed, to...)
+	if cap(packed) <= maxScratch {
+		*buf = packed[:0]
+		scratch.Put(buf)
+	}
+	return sealed, err
 }
 
 // Encrypt only encrypts: for what is to be opened with age alone.
