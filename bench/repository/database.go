@@ -29,7 +29,39 @@ func makeDatabase(ctx context.Context, args []string) error {
 	}
 	_, err = esetest.WriteDatabase(args[0], esetest.Options{PageSize: pageSize, Seed: 1, TempDir: args[1]},
 		func(ca *esetest.CA) error { return g.Fill(ctx, ca, int(mib<<20/bytesPerRequest)) })
-	return err
+	if err != nil {
+		return err
+	}
+	return putKeys(args[0])
+}
+
+// keyBytes is how much of a page of a real authority's database cannot be compressed: of each
+// request and its certificate, a key of RSA-2048 and two signatures, and some hashes.
+const keyBytes = 600
+
+// putKeys puts random bytes into every page, as many as keys and signatures take: the
+// generator's certificates share one key, and all tools would find them far too easy to
+// compress. Nobody reads the database afterwards.
+func putKeys(name string) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	r := rand.NewChaCha8([32]byte{1})
+	at := rand.New(r)
+	b := make([]byte, keyBytes)
+	for p := range info.Size() / pageSize {
+		_, _ = r.Read(b) // never fails
+		if _, err := f.WriteAt(b, p*pageSize+int64(at.IntN(pageSize-keyBytes))); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
 }
 
 const pageSize = 4096

@@ -19,7 +19,7 @@ import (
 // ErrDamaged: not a chunk list.
 var ErrDamaged = errors.New("damaged chunk list")
 
-// IDSize is the length of a chunk's id in bytes: HMAC-SHA256 of the chunk, cut to its first half.
+// IDSize is the length of a chunk's id in bytes: the AES-256-GMAC of the chunk.
 const IDSize = 16
 
 // MaxChunks is how many chunks one list has at most.

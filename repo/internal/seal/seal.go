@@ -30,7 +30,7 @@ const Overhead = 4096
 var encoder = sync.OnceValue(func() *zstd.Encoder {
 	// The callers are the parallelism. More of them than cores would not be faster, and each takes about
 	// three mebibytes, which stay: all are used in turn.
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithWindowSize(1<<20),
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithWindowSize(1<<20),
 		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true)) // age has a stronger check
 	if err != nil {
 		panic(err) // the options are constants
