@@ -1,6 +1,7 @@
 package backupset
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -23,59 +24,119 @@ type TransferOptions struct {
 
 // Transfer copies a whole set into a Store, its receipt too. Every file is held against
 // the manifest on the way: a set that is damaged is refused, with ErrDamaged. A set that is
-// there already is ErrExists.
+// there already is ErrExists, and nothing is copied.
 //
-// A synthesized manifest, of a folder that certutil wrote, has no hashes; they are made
-// while copying, and the set gets an id that is made of its content, so that it is not
-// taken in twice. It has no receipt: nobody knows how its session ended.
-func Transfer(ctx context.Context, dst Store, src Set, o TransferOptions) (m *Manifest, err error) {
+// A synthesized manifest, of a folder that certutil wrote, has no hashes: its files are read
+// twice, to hash them and to copy them. The set gets an id whose second half is made of its
+// content, so that it is not taken in twice, whatever has become of the files' times. It
+// has no receipt: nobody knows how its session ended.
+func Transfer(ctx context.Context, dst Store, src Set, o TransferOptions) (*Manifest, error) {
+	m, copied, err := transfer(ctx, dst, src, o)
+	if err == nil && !copied {
+		return nil, fmt.Errorf("set %s: %w", m.ID, ErrExists)
+	}
+	return m, err
+}
+
+// transfer also returns the manifest of a set that is there already.
+func transfer(ctx context.Context, dst Store, src Set, o TransferOptions) (m *Manifest, copied bool, err error) {
 	c := *src.Manifest()
 	c.Files = slices.Clone(c.Files)
 	m = &c
+	var there *Manifest
 	if m.Synthesized {
 		if err := adopt(m, o.Parent); err != nil {
-			return nil, fmt.Errorf("%s: %w", src.Location(), err)
+			return nil, false, fmt.Errorf("%s: %w", src.Location(), err)
 		}
-	} else if err := absent(ctx, dst, m.ID); err != nil {
-		return nil, err
+		if err := hashFiles(ctx, src, m); err != nil {
+			return nil, false, err
+		}
+		m.ID, m.Synthesized = contentID(m), false
+		there, err = sameContent(ctx, dst, m)
+	} else {
+		there, err = present(ctx, dst, m.ID)
+	}
+	if err != nil || there != nil {
+		return there, false, err
 	}
 	rec, err := src.Receipt()
 	if err != nil && !errors.Is(err, ErrUnconfirmed) {
-		return nil, err
+		return nil, false, err
 	}
 	w, err := dst.Create(ctx, CreateOptions{Name: o.Name, CA: m.CA})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, w.Abort()) }()
 	if err := transferFiles(ctx, w, src, m, o); err != nil {
-		return nil, err
-	}
-	if src.Manifest().Synthesized {
-		m.ID = contentID(m)
-		m.Synthesized = false
-		if err := absent(ctx, dst, m.ID); err != nil {
-			return nil, err
-		}
+		return nil, false, err
 	}
 	if err := w.Commit(ctx, m); err != nil {
-		return nil, fmt.Errorf("set %s: %w", m.ID, err)
+		return nil, false, fmt.Errorf("set %s: %w", m.ID, err)
 	}
 	if rec == nil {
-		return m, nil
+		return m, true, nil
 	}
-	return m, dst.PutReceipt(ctx, m.ID, *rec)
+	return m, true, dst.PutReceipt(ctx, m.ID, *rec)
 }
 
-func absent(ctx context.Context, dst Store, id string) error {
-	_, err := dst.Open(ctx, id)
-	if errors.Is(err, ErrNotFound) {
-		return nil
+// present is the manifest of a set that is in dst; nil if it is not.
+func present(ctx context.Context, dst Store, id string) (*Manifest, error) {
+	set, err := dst.Open(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("set %s: %w", id, err)
 	}
-	if err == nil {
-		err = ErrExists
+	return set.Manifest(), nil
+}
+
+// sameContent finds the set in dst that has the content of m, by the second half of its id.
+func sameContent(ctx context.Context, dst Store, m *Manifest) (*Manifest, error) {
+	es, err := dst.List(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("set %s: %w", id, err)
+	_, content, _ := strings.Cut(m.ID, "-")
+	for _, e := range es {
+		if _, has, _ := strings.Cut(e.ID, "-"); has != content {
+			continue
+		}
+		if e.Manifest == nil { // the error says why it cannot be read
+			return present(ctx, dst, e.ID)
+		}
+		same := func(a, b File) bool {
+			return a.Role == b.Role && a.Name == b.Name && a.Size == b.Size && a.SHA256 == b.SHA256
+		}
+		if slices.EqualFunc(inOrder(e.Manifest), inOrder(m), same) {
+			return e.Manifest, nil
+		}
+	}
+	return nil, nil
+}
+
+// inOrder is a manifest's files in an order that the folder they lie in does not change.
+func inOrder(m *Manifest) []File {
+	return slices.SortedFunc(slices.Values(m.Files), func(a, b File) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// hashFiles fills in the hashes of the files.
+func hashFiles(ctx context.Context, src Set, m *Manifest) error {
+	for i, f := range m.Files {
+		r, err := src.Open(ctx, f)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", src.Location(), f.Name, err)
+		}
+		_, sum, err := Copy(ctx, io.Discard, &exactly{r: r, size: f.Size})
+		if err = errors.Join(err, r.Close()); err != nil {
+			return fmt.Errorf("%s: %s: %w", src.Location(), f.Name, err)
+		}
+		m.Files[i].SHA256 = sum
+	}
+	return nil
 }
 
 func transferFiles(ctx context.Context, w Writer, src Set, m *Manifest, o TransferOptions) error {
@@ -85,18 +146,15 @@ func transferFiles(ctx context.Context, w Writer, src Set, m *Manifest, o Transf
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", src.Location(), f.Name, err)
 		}
-		var in io.Reader = r
+		in := &exactly{r: r, size: f.Size}
 		if o.Progress != nil {
-			in = &counting{r, func(n int) { done += int64(n); o.Progress(f.Name, done, total) }}
+			in.add = func(n int) { done += int64(n); o.Progress(f.Name, done, total) }
 		}
 		got, err := Add(ctx, w, f.Role, f.Name, f.Source, f.Size, in)
 		if err = errors.Join(err, r.Close()); err != nil {
 			return fmt.Errorf("%s: %s: %w", src.Location(), f.Name, err)
 		}
-		switch {
-		case got.Size != f.Size:
-			return fmt.Errorf("%s: %s: %w: %d bytes, and the manifest says %d", src.Location(), f.Name, ErrDamaged, got.Size, f.Size)
-		case f.SHA256 != "" && got.SHA256 != f.SHA256:
+		if f.SHA256 != "" && got.SHA256 != f.SHA256 {
 			return fmt.Errorf("%s: %s: %w: its SHA-256 is not the manifest's", src.Location(), f.Name, ErrDamaged)
 		}
 		m.Files[i] = got
@@ -104,14 +162,26 @@ func transferFiles(ctx context.Context, w Writer, src Set, m *Manifest, o Transf
 	return nil
 }
 
-type counting struct {
-	r   io.Reader
-	add func(int)
+// exactly reads a file that must be as long as the manifest says: the Store that takes it would
+// refuse it otherwise, and could not say that the source is damaged.
+type exactly struct {
+	r       io.Reader
+	n, size int64
+	add     func(int) // may be nil
 }
 
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.add(n)
+func (e *exactly) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	e.n += int64(n)
+	switch {
+	case e.n > e.size:
+		return 0, fmt.Errorf("%w: more than the %d bytes that the manifest says", ErrDamaged, e.size)
+	case err == io.EOF && e.n < e.size:
+		return n, fmt.Errorf("%w: %d bytes, and the manifest says %d", ErrDamaged, e.n, e.size)
+	}
+	if e.add != nil {
+		e.add(n)
+	}
 	return n, err
 }
 
@@ -132,10 +202,11 @@ func adopt(m *Manifest, parent *Manifest) error {
 	return nil
 }
 
-// contentID makes the id of a set out of what is in it.
+// contentID makes the id of a set: its time, which is that of files and may change, and what is
+// in it.
 func contentID(m *Manifest) string {
 	h := sha256.New()
-	for _, f := range m.Files {
+	for _, f := range inOrder(m) {
 		fmt.Fprintf(h, "%s/%s %d %s\n", f.Role, f.Name, f.Size, f.SHA256)
 	}
 	text := strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)))
@@ -157,47 +228,14 @@ func TransferChain(ctx context.Context, dst, src Store, chain Chain, o TransferO
 		if len(ms) > 0 {
 			o.Parent = ms[len(ms)-1]
 		}
-		m, err := Transfer(ctx, dst, set, o)
-		switch {
-		case errors.Is(err, ErrExists):
-			if m, err = there(ctx, dst, set, o); err != nil {
-				return ms, copied, err
-			}
-		case err != nil:
+		m, isNew, err := transfer(ctx, dst, set, o)
+		if err != nil {
 			return ms, copied, err
-		default:
+		}
+		if isNew {
 			copied++
 		}
 		ms = append(ms, m)
 	}
 	return ms, copied, nil
-}
-
-// there is the manifest of a set that dst has already.
-func there(ctx context.Context, dst Store, src Set, o TransferOptions) (*Manifest, error) {
-	id := src.Manifest().ID
-	if src.Manifest().Synthesized {
-		m := *src.Manifest()
-		m.Files = slices.Clone(m.Files)
-		if err := adopt(&m, o.Parent); err != nil {
-			return nil, err
-		}
-		for i, f := range m.Files {
-			r, err := src.Open(ctx, f)
-			if err != nil {
-				return nil, err
-			}
-			_, sum, err := Copy(ctx, io.Discard, r)
-			if err = errors.Join(err, r.Close()); err != nil {
-				return nil, err
-			}
-			m.Files[i].SHA256 = sum
-		}
-		id = contentID(&m)
-	}
-	set, err := dst.Open(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return set.Manifest(), nil
 }

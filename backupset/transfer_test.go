@@ -3,8 +3,10 @@ package backupset_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +79,43 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
+// A file that is shorter or longer than the manifest says is damage, of the source.
+func TestTransferSize(t *testing.T) {
+	ctx := t.Context()
+	for name, change := range map[string]func([]byte) []byte{
+		"short": func(b []byte) []byte { return b[:len(b)-1] },
+		"long":  func(b []byte) []byte { return append(b, 0) },
+		"empty": func([]byte) []byte { return nil },
+	} {
+		src, dir := newFolders(t)
+		full := backupsettest.Full(1, 2, 3000)
+		if err := full.Put(ctx, src, backupset.CreateOptions{Name: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		db, _ := full.Manifest.Find(backupset.RoleDatabase)
+		path := filepath.Join(dir, "a", "DataBase", db.Name)
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, change(b), 0o600)
+		}
+		set, oerr := src.Open(ctx, "a")
+		if err = errors.Join(err, oerr); err != nil {
+			t.Fatal(err)
+		}
+		dst, _ := newFolders(t)
+		if _, err := backupset.Transfer(ctx, dst, set, backupset.TransferOptions{Name: "x"}); !errors.Is(err, backupset.ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// unwritable is a Store that begins no set.
+type unwritable struct{ *folder.Store }
+
+func (unwritable) Create(context.Context, backupset.CreateOptions) (backupset.Writer, error) {
+	return nil, errors.New("begun")
+}
+
 // Folders without a manifest, as certutil writes them, are taken in as a chain.
 func TestTransferSynthesized(t *testing.T) {
 	ctx := t.Context()
@@ -123,6 +162,26 @@ func TestTransferSynthesized(t *testing.T) {
 	again, copied := take(ctx)
 	if copied != 0 || again[2].ID != ms[2].ID {
 		t.Errorf("a second time %d were copied", copied)
+	}
+	// The times of the files do not matter.
+	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		later := time.Now().Add(-time.Minute)
+		return errors.Join(err, os.Chtimes(path, later, later))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, copied = take(ctx)
+	if copied != 0 || again[0].ID != ms[0].ID || again[2].ID != ms[2].ID {
+		t.Errorf("with other times %d were copied", copied)
+	}
+	set, err := src.Open(ctx, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = backupset.Transfer(ctx, unwritable{dst}, set, backupset.TransferOptions{Name: "x"})
+	if !errors.Is(err, backupset.ErrExists) || !strings.Contains(err.Error(), ms[0].ID) {
+		t.Errorf("a set that is there, where nothing can be written: %v", err)
 	}
 }
 

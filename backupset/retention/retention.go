@@ -1,10 +1,19 @@
 // Package retention decides which sets to keep: for each authority the newest of each
 // day, week, month and year, and with each the chain that a restore of it needs.
 //
-// Only sets that are confirmed, and that the caller trusts, count. Others neither push a real
-// one out nor are they forgotten by a policy: an unfinished set may be all that is left of a
-// day, and a forged one must not decide anything. They are named, to be forgotten one by
-// one.
+// Only sets count that are confirmed, that the caller trusts, and whose chains are whole and
+// made of such sets. What becomes of the others:
+//
+//   - None is forgotten by a policy: an unfinished set may be all that is left of a day. They
+//     are named, to be forgotten one by one.
+//   - One that is unconfirmed, not trusted, or of the future holds nothing but itself: whoever
+//     can add sets can neither push a real one out nor hold one by continuing it. The sets that
+//     such a set continues go as the policy says.
+//   - One that is confirmed and trusted, and whose chain is broken or has sets that do not
+//     count, stays with what is there of its chain: it may still be restored.
+//
+// Sets are forgotten by id. All entries of an id are kept if one is, so that a forged twin
+// cannot take the real set with it.
 package retention
 
 import (
@@ -67,8 +76,8 @@ type Decision struct {
 // slack is how far a set may be dated ahead before it is of the future.
 const slack = time.Hour
 
-// Decide decides for each entry, in the order given. A set that is kept keeps its whole
-// chain; the newest confirmed chain of each authority is always kept.
+// Decide decides for each entry, in the order given. A counted set that is kept keeps its
+// whole chain. For each authority the newest chain whose sets all count is always kept.
 func Decide(entries []backupset.Entry, o Options) ([]Decision, error) {
 	if err := o.Policy.validate(); err != nil {
 		return nil, err
@@ -76,22 +85,40 @@ func Decide(entries []backupset.Entry, o Options) ([]Decision, error) {
 	if o.Zone == nil {
 		o.Zone = time.UTC
 	}
-	d := &decider{o: o, entries: entries, out: make([]Decision, len(entries))}
-	byCA := map[string][]int{}
+	d := &decider{o: o, entries: entries, out: make([]Decision, len(entries)), sound: make([]bool, len(entries)), index: map[string][]int{}}
+	var sound []backupset.Entry
 	for i, e := range entries {
 		d.out[i].Entry = e
-		switch why := d.uncounted(e); {
-		case why != "":
+		d.index[e.ID] = append(d.index[e.ID], i)
+	}
+	for i, e := range entries {
+		if why := d.uncounted(e); why != "" {
 			d.keep(i, why)
-		default:
-			d.out[i].Counted = true
+			continue
+		}
+		d.sound[i] = true
+		sound = append(sound, e)
+	}
+	byCA := map[string][]int{}
+	seen := map[string]bool{} // a set that is there twice counts once
+	for i, e := range entries {
+		if !d.sound[i] {
+			continue
+		}
+		if _, err := backupset.Resolve(sound, e.ID, backupset.ResolveOptions{}); err != nil {
+			d.keep(i, "its chain is broken, or has sets that do not count")
+			continue
+		}
+		d.out[i].Counted = true
+		if !seen[e.ID] {
+			seen[e.ID] = true
 			byCA[Authority(e.Manifest.CA)] = append(byCA[Authority(e.Manifest.CA)], i)
 		}
 	}
 	for _, list := range byCA {
 		d.authority(list)
 	}
-	d.chains()
+	d.chains(sound)
 	return d.out, nil
 }
 
@@ -109,9 +136,25 @@ type decider struct {
 	o       Options
 	entries []backupset.Entry
 	out     []Decision
+	sound   []bool           // confirmed, trusted and of the past, whatever its chain
+	index   map[string][]int // by id
 }
 
+// keep keeps an entry, and with it all others of its id.
 func (d *decider) keep(i int, why string) {
+	d.reason(i, why)
+	id := d.entries[i].ID
+	if id == "" {
+		return
+	}
+	for _, twin := range d.index[id] {
+		if twin != i {
+			d.reason(twin, "another set has its id")
+		}
+	}
+}
+
+func (d *decider) reason(i int, why string) {
 	d.out[i].Keep = true
 	if !slices.Contains(d.out[i].Reasons, why) {
 		d.out[i].Reasons = append(d.out[i].Reasons, why)
@@ -133,7 +176,7 @@ func (d *decider) uncounted(e backupset.Entry) string {
 	return ""
 }
 
-// authority applies the rules to the counted sets of one authority.
+// authority applies the rules to the counted sets of one authority, whose chains are whole.
 func (d *decider) authority(list []int) {
 	slices.SortStableFunc(list, func(a, b int) int { // the newest first
 		return d.entries[b].Manifest.Start.Compare(d.entries[a].Manifest.Start)
@@ -172,37 +215,53 @@ func (d *decider) authority(list []int) {
 	}
 }
 
-// chains keeps what kept sets need, whether it counts or not.
-func (d *decider) chains() {
-	index := map[string]int{}
-	for i, e := range d.entries {
-		index[e.ID] = i
-	}
+// chains keeps what kept sets need.
+func (d *decider) chains(sound []backupset.Entry) {
 	for i := range d.entries {
-		if !d.out[i].Keep || d.entries[i].Manifest == nil {
+		if !d.out[i].Keep || !d.sound[i] {
 			continue
 		}
-		chain, err := backupset.Resolve(d.entries, d.entries[i].ID, backupset.ResolveOptions{AllowUnconfirmed: true})
+		id, label := d.entries[i].ID, d.entries[i].Label()
+		chain, err := backupset.Resolve(sound, id, backupset.ResolveOptions{})
+		if err != nil {
+			chain, err = backupset.Resolve(d.entries, id, backupset.ResolveOptions{AllowUnconfirmed: true})
+		}
 		if err != nil {
 			// Broken already; what is left of it stays with it.
-			d.parents(i, index)
+			d.parents(i)
 			continue
 		}
 		for _, e := range chain[:len(chain)-1] {
-			d.keep(index[e.ID], "needed by "+d.entries[i].Label())
+			d.need(e.ID, label)
+		}
+	}
+}
+
+func (d *decider) need(id, label string) {
+	for _, i := range d.index[id] {
+		if d.sound[i] || !d.out[i].Keep {
+			d.reason(i, "needed by "+label)
 		}
 	}
 }
 
 // parents keeps the parents that are there of a chain that is broken.
-func (d *decider) parents(i int, index map[string]int) {
+func (d *decider) parents(i int) {
 	label := d.entries[i].Label()
-	for range d.entries {
-		j, ok := index[d.entries[i].Manifest.Parent]
-		if !ok || d.entries[j].Manifest == nil {
-			return
+	next := []string{d.entries[i].Manifest.Parent}
+	seen := map[string]bool{"": true}
+	for len(next) > 0 {
+		id := next[0]
+		next = next[1:]
+		if seen[id] {
+			continue
 		}
-		d.keep(j, "needed by "+label)
-		i = j
+		seen[id] = true
+		d.need(id, label)
+		for _, j := range d.index[id] { // of twins it is not known which is meant
+			if m := d.entries[j].Manifest; m != nil {
+				next = append(next, m.Parent)
+			}
+		}
 	}
 }

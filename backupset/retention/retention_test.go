@@ -138,7 +138,7 @@ func TestProperties(t *testing.T) {
 		}
 		for _, e := range left { // no chain is broken
 			_, before := backupset.Resolve(entries, e.ID, backupset.ResolveOptions{AllowUnconfirmed: true})
-			if _, err := backupset.Resolve(left, e.ID, backupset.ResolveOptions{AllowUnconfirmed: true}); err != nil && before == nil {
+			if _, err := backupset.Resolve(left, e.ID, backupset.ResolveOptions{AllowUnconfirmed: true}); err != nil && before == nil && e.Confirmed {
 				rt.Fatalf("set %s: %v", e.ID, err)
 			}
 		}
@@ -159,6 +159,9 @@ func TestProperties(t *testing.T) {
 			e := set("a", noon.Add(-time.Duration(i)*time.Minute), 1, 1, nil)
 			e.ID += "-forged"
 			e.Manifest.ID, e.Confirmed = e.ID, rapid.Bool().Draw(rt, "forged receipt")
+			if i%2 == 1 {
+				e.Manifest.Type, e.Manifest.Parent = backupset.Incremental, rapid.SampledFrom(entries).Draw(rt, "continues").ID
+			}
 			flood = append(flood, e)
 		}
 		trusted := func(e backupset.Entry) bool { return len(e.ID) < 6 || e.ID[len(e.ID)-6:] != "forged" }

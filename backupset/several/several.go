@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/certkeep/certkeep/backupset"
 )
@@ -88,9 +89,11 @@ func (s *Store) Missed() (out []Missed) {
 }
 
 // each calls f for the Stores that have not failed, at the same time, and drops those where
-// it fails. The error says that fewer than the quorum are left.
-func (s *Store) each(what string, f func(i int, m *member) error) error {
+// it fails, unless the context has ended: that is no Store's fault. The error is the context's, or
+// says that fewer than the quorum are left.
+func (s *Store) each(ctx context.Context, what string, f func(i int, m *member) error) error {
 	var wg sync.WaitGroup
+	var ended atomic.Bool
 	for i, m := range s.stores {
 		if m.failed() != nil {
 			continue
@@ -98,12 +101,20 @@ func (s *Store) each(what string, f func(i int, m *member) error) error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := f(i, m); err != nil {
+			err := f(i, m)
+			switch {
+			case err == nil:
+			case ctx.Err() != nil:
+				ended.Store(true)
+			default:
 				m.fail(err)
 			}
 		}()
 	}
 	wg.Wait()
+	if ended.Load() {
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	}
 	return s.enough(what)
 }
 
@@ -127,46 +138,88 @@ func (s *Store) enough(what string) error {
 }
 
 // List implements backupset.Store: the sets that any Store has. One that fewer than the quorum have
-// confirmed is unconfirmed.
+// confirmed is unconfirmed. A Store has one vote on a set, however often it has it; Stores
+// whose manifests of one id differ do not agree, and all of them are listed.
 func (s *Store) List(ctx context.Context) ([]backupset.Entry, error) {
 	lists := make([][]backupset.Entry, len(s.stores))
-	err := s.each("listing sets", func(i int, m *member) (err error) {
+	err := s.each(ctx, "listing sets", func(i int, m *member) (err error) {
 		lists[i], err = m.List(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	votes := map[string]int{}
-	index := map[string]int{}
-	var out []backupset.Entry
+	b := ballot{votes: map[version]int{}, index: map[version]int{}, ids: map[string]bool{}}
 	for _, list := range lists {
-		for _, e := range list {
-			if e.ID == "" {
-				out = append(out, e)
-				continue
-			}
-			i, ok := index[e.ID]
-			if !ok {
-				i = len(out)
-				index[e.ID] = i
-				out = append(out, e)
-			}
-			if e.Confirmed {
-				votes[e.ID]++
-				if !out[i].Confirmed {
-					out[i] = e
-				}
-			}
+		b.count(list)
+	}
+	for _, list := range lists {
+		b.unreadable(list)
+	}
+	for i, e := range b.out {
+		if e.Confirmed && b.votes[versionOf(e)] < s.quorum {
+			b.out[i].Confirmed = false
 		}
 	}
-	for i, e := range out {
-		if e.Confirmed && votes[e.ID] < s.quorum {
-			out[i].Confirmed = false
+	backupset.Sort(b.out)
+	return b.out, nil
+}
+
+// version is what Stores vote on.
+type version struct{ id, sha256 string }
+
+func versionOf(e backupset.Entry) version {
+	if e.Manifest == nil {
+		return version{id: e.ID}
+	}
+	return version{e.ID, e.Manifest.SHA256}
+}
+
+type ballot struct {
+	votes map[version]int
+	index map[version]int // in out
+	ids   map[string]bool
+	out   []backupset.Entry
+}
+
+// count counts the votes of one Store.
+func (b *ballot) count(list []backupset.Entry) {
+	voted := map[version]bool{}
+	for _, e := range list {
+		if e.ID == "" || e.Manifest == nil {
+			continue
+		}
+		v := versionOf(e)
+		i, ok := b.index[v]
+		if !ok {
+			i = len(b.out)
+			b.index[v], b.ids[e.ID] = i, true
+			b.out = append(b.out, e)
+		}
+		if !e.Confirmed {
+			continue
+		}
+		if !voted[v] {
+			voted[v] = true
+			b.votes[v]++
+		}
+		if !b.out[i].Confirmed {
+			b.out[i] = e
 		}
 	}
-	backupset.Sort(out)
-	return out, nil
+}
+
+// unreadable adds what one Store cannot read, unless another can.
+func (b *ballot) unreadable(list []backupset.Entry) {
+	for _, e := range list {
+		if e.ID != "" && (e.Manifest != nil || b.ids[e.ID]) {
+			continue
+		}
+		if e.ID != "" {
+			b.ids[e.ID] = true
+		}
+		b.out = append(b.out, e)
+	}
 }
 
 // Open implements backupset.Store: out of the first Store that has the set.
@@ -195,7 +248,7 @@ func (s *Store) PutReceipt(ctx context.Context, id string, r backupset.Receipt) 
 	var mu sync.Mutex
 	var missing error
 	there := 0
-	err := s.each("receipt of "+id, func(_ int, m *member) error {
+	err := s.each(ctx, "receipt of "+id, func(_ int, m *member) error {
 		_, err := m.Open(ctx, id)
 		if errors.Is(err, backupset.ErrNotFound) {
 			mu.Lock()
