@@ -45,7 +45,7 @@ func Full(first, last uint32, size int) *Sample {
 		panic(err)
 	}
 	s.Add(backupset.RoleLocations, backupset.LocationsName, b)
-	s.Add(backupset.RoleDynamic, "Sample CA.crl", random(1))
+	s.Add(backupset.RoleDynamic, "Sample CA.crl", random(40)) // long enough to be like no other
 	s.Add(backupset.RoleDynamic, "empty.crt", nil)
 	for _, f := range m.ByRole(backupset.RoleDynamic) {
 		m.DynamicFiles = append(m.DynamicFiles, backupset.DynamicFile{Source: `\\HOST\Sample CA$\published\` + f.Name, File: f.Name})
