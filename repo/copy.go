@@ -11,7 +11,6 @@ import (
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/journal"
 	"github.com/certkeep/certkeep/repo/internal/pack"
-	"github.com/certkeep/certkeep/repo/internal/seal"
 )
 
 // InitLike makes a repository in an empty place with the keys of another: the same restore
@@ -143,7 +142,7 @@ func copySet(ctx context.Context, dst, src *Repository, s *storedSet, o CopyOpti
 		}
 		m.stored += ref.Size
 	}
-	if rec.Table, err = dst.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil)); err != nil {
+	if rec.Table, err = dst.putTable(ctx, table); err != nil {
 		return 0, err
 	}
 	rec.Stored = m.stored + rec.Table.Size

@@ -60,15 +60,16 @@ func (l *layout) validate() error {
 	return nil
 }
 
-// sealedSet is what the repository knows of a set: all but its contents.
+// sealedSet is what the repository knows of a set: all but its contents. It is of the time it
+// was opened at: where a prune has put the chunks elsewhere since, or a receipt has come, the set is
+// to be opened again.
 type sealedSet struct {
 	r        *Repository
 	s        *storedSet
 	keys     *caKeys
 	manifest *backupset.Manifest
 
-	mu     sync.Mutex
-	objs   objects // that layout and table were read from
+	mu     sync.Mutex // of load
 	layout *layout
 	table  []chunklist.Entry
 }
@@ -85,17 +86,8 @@ func (r *Repository) open(ctx context.Context, s *storedSet) (*sealedSet, error)
 // errForeign: the set is of an authority whose keys are not at hand.
 var errForeign = fmt.Errorf("%w: it is of an authority whose keys are not here", ErrKey)
 
+// openManifest reads a set's manifest alone, which is kept: manifests never change.
 func (r *Repository) openManifest(ctx context.Context, s *storedSet) (*sealedSet, error) {
-	name := s.author + "/" + s.Set
-	r.mu.Lock()
-	ss := r.sealed[name]
-	r.mu.Unlock()
-	if ss != nil && ss.s.hash == s.hash {
-		ss.mu.Lock()
-		ss.s = s // its place may have changed
-		ss.mu.Unlock()
-		return ss, nil
-	}
 	keys, err := r.keysOf(ctx, s.CA)
 	if err != nil {
 		return nil, err
@@ -103,33 +95,35 @@ func (r *Repository) openManifest(ctx context.Context, s *storedSet) (*sealedSet
 	if keys == nil {
 		return nil, fmt.Errorf("set %s: %w", s.Set, errForeign)
 	}
-	b, err := r.getSealed(ctx, s.Manifest, seal.LimitLarge, keys.metadata)
-	if err != nil {
-		return nil, fmt.Errorf("set %s: manifest: %w", s.Set, err)
-	}
-	m, err := backupset.DecodeManifest(b)
-	if err != nil {
-		return nil, fmt.Errorf("set %s: %w", s.Set, err)
+	r.mu.Lock()
+	m := r.manifests[s.Manifest]
+	r.mu.Unlock()
+	if m == nil {
+		b, err := r.getSealed(ctx, s.Manifest, seal.LimitLarge, keys.metadata)
+		if err != nil {
+			return nil, fmt.Errorf("set %s: manifest: %w", s.Set, err)
+		}
+		if m, err = backupset.DecodeManifest(b); err != nil {
+			return nil, fmt.Errorf("set %s: %w", s.Set, err)
+		}
+		r.mu.Lock()
+		r.manifests[s.Manifest] = m
+		r.mu.Unlock()
 	}
 	if m.ID != s.Set {
 		return nil, fmt.Errorf("set %s: the manifest is of %s: %w", s.Set, m.ID, backupset.ErrDamaged)
 	}
-	ss = &sealedSet{r: r, s: s, keys: keys, manifest: m}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sealed[name] = ss
-	return ss, nil
+	return &sealedSet{r: r, s: s, keys: keys, manifest: m}, nil
 }
 
 // load reads layout and table, unless they were read.
 func (s *sealedSet) load(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.layout != nil && s.objs.Layout == s.s.now.Layout {
+	if s.layout != nil {
 		return nil
 	}
-	objs := s.s.now
-	b, err := s.r.getSealed(ctx, objs.Layout, seal.LimitLarge, s.keys.metadata)
+	b, err := s.r.getSealed(ctx, s.s.now.Layout, seal.LimitLarge, s.keys.metadata)
 	if err != nil {
 		return fmt.Errorf("set %s: layout: %w", s.s.Set, err)
 	}
@@ -143,11 +137,11 @@ func (s *sealedSet) load(ctx context.Context) error {
 	if l.Set != s.s.Set {
 		return fmt.Errorf("set %s: the layout is of %.80q: %w", s.s.Set, l.Set, backupset.ErrDamaged)
 	}
-	table, err := s.r.readTable(ctx, objs.Table)
+	table, err := s.r.readTable(ctx, s.s.now.Table)
 	if err != nil {
 		return fmt.Errorf("set %s: %w", s.s.Set, err)
 	}
-	s.objs, s.layout, s.table = objs, &l, table
+	s.layout, s.table = &l, table
 	return nil
 }
 
@@ -161,7 +155,12 @@ func (s *sealedSet) file(role backupset.Role, name string) *fileLayout {
 	return nil
 }
 
-// readTable reads a table of segments. No key is needed.
+// putTable stores a table of segments. No key is needed to read it.
+func (r *Repository) putTable(ctx context.Context, table []chunklist.Entry) (Ref, error) {
+	return r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil))
+}
+
+// readTable reads what putTable stored.
 func (r *Repository) readTable(ctx context.Context, ref Ref) ([]chunklist.Entry, error) {
 	b, err := r.getMeta(ctx, ref)
 	if err != nil {

@@ -107,8 +107,9 @@ type Repository struct {
 	journals map[string]*journal.Journal
 	state    *state
 	caKeys   map[string]*caKeys // by id; nil for those that nothing at hand opens
-	sealed   map[string]*sealedSet
-	seen     map[string]uint64 // entries that are known to be there, by author
+	seen     map[string]uint64  // entries that are known to be there, by author
+
+	manifests map[Ref]*backupset.Manifest
 
 	appending sync.Mutex
 }
@@ -170,7 +171,7 @@ func newRepository(o Options) *Repository {
 	if o.Uploads <= 0 {
 		o.Uploads = 3
 	}
-	r := &Repository{blob: o.Blob, o: o, journals: map[string]*journal.Journal{}, caKeys: map[string]*caKeys{}, sealed: map[string]*sealedSet{}, seen: map[string]uint64{}}
+	r := &Repository{blob: o.Blob, o: o, journals: map[string]*journal.Journal{}, caKeys: map[string]*caKeys{}, seen: map[string]uint64{}, manifests: map[Ref]*backupset.Manifest{}}
 	r.packs = &packs{r: r, headers: map[pack.ID]map[pack.ID]pack.Segment{}}
 	r.segments = newSegmentCache(segmentCacheSize)
 	return r

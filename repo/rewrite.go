@@ -12,7 +12,6 @@ import (
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/journal"
 	"github.com/certkeep/certkeep/repo/internal/pack"
-	"github.com/certkeep/certkeep/repo/internal/seal"
 )
 
 // minRewritten is the share of a segment that must be dead before it is worth rewriting.
@@ -239,7 +238,7 @@ func (w *rewriter) publish(ctx context.Context, s *sealedSet) error {
 	if rec.Layout, err = w.r.putSealed(ctx, b, to); err != nil {
 		return err
 	}
-	if rec.Table, err = w.r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil)); err != nil {
+	if rec.Table, err = w.r.putTable(ctx, table); err != nil {
 		return err
 	}
 	if err := w.p.lease.good(ctx); err != nil {

@@ -179,9 +179,7 @@ func (s *sealedSet) Manifest() *backupset.Manifest { return s.manifest }
 func (s *sealedSet) Receipt() (*backupset.Receipt, error) { return s.receipt(context.Background()) }
 
 func (s *sealedSet) receipt(ctx context.Context) (*backupset.Receipt, error) {
-	s.mu.Lock()
 	rec := s.s.receipt
-	s.mu.Unlock()
 	if rec == nil {
 		return nil, fmt.Errorf("set %s: no receipt: %w", s.s.Set, backupset.ErrUnconfirmed)
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/pack"
-	"github.com/certkeep/certkeep/repo/internal/seal"
 )
 
 // partialEvery is how many new segments a run stores before it notes, for the case that
@@ -399,7 +398,7 @@ func (w *writer) partial(ctx context.Context, atLeast int) error {
 			table[i].Used = 0 // on its way
 		}
 	}
-	ref, err := w.r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil))
+	ref, err := w.r.putTable(ctx, table)
 	if err != nil {
 		return err
 	}
@@ -495,7 +494,7 @@ func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest
 		return nil, err
 	}
 	table := w.b.table
-	if rec.Table, err = w.r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil)); err != nil {
+	if rec.Table, err = w.r.putTable(ctx, table); err != nil {
 		return nil, err
 	}
 	rec.Lists = w.lists
