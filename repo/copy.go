@@ -104,7 +104,11 @@ func Copy(ctx context.Context, dst, src *Repository, ids []string, o CopyOptions
 			res.There = append(res.There, id)
 			continue
 		}
-		n, err := copySet(ctx, dst, src, found[0], o)
+		var n int64
+		err := dst.during(ctx, func(l *lease) (err error) {
+			n, err = copySet(ctx, l, dst, src, found[0], o)
+			return err
+		})
 		if err != nil {
 			return res, fmt.Errorf("set %s: %w", id, err)
 		}
@@ -113,16 +117,7 @@ func Copy(ctx context.Context, dst, src *Repository, ids []string, o CopyOptions
 	return res, nil
 }
 
-func copySet(ctx context.Context, dst, src *Repository, s *storedSet, o CopyOptions) (stored int64, err error) {
-	l, err := dst.begin(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-		defer cancel()
-		err = errors.Join(err, l.end(ectx))
-	}()
+func copySet(ctx context.Context, l *lease, dst, src *Repository, s *storedSet, o CopyOptions) (stored int64, err error) {
 	if err := dst.refresh(ctx); err != nil {
 		return 0, err
 	}
@@ -163,34 +158,11 @@ func copySet(ctx context.Context, dst, src *Repository, s *storedSet, o CopyOpti
 		}
 		records = append(records, *s.receipt)
 	}
-	check := func(ctx context.Context) error {
-		if err := l.good(ctx); err != nil {
-			return err
-		}
-		there, err := dst.packsThere(ctx)
-		if err != nil {
-			return err
-		}
-		dst.packs.forget()
-		return dst.missing(ctx, there, table)
-	}
-	if err := check(ctx); err != nil {
+	if err := dst.whole(ctx, l, table); err != nil {
 		return 0, err
 	}
-	_, err = dst.append(ctx, func(st *state) error {
-		if len(st.find(s.Set)) > 0 {
-			return backupset.ErrExists
-		}
-		return nil
-	}, records...)
-	if err != nil {
+	if _, err := dst.publish(ctx, l, s.Set, table, records...); err != nil {
 		return 0, err
-	}
-	wctx, done := lingering(ctx)
-	defer done()
-	if err := check(wctx); err != nil {
-		_, werr := dst.append(wctx, nil, withdrawnRecord{typeWithdrawn, s.Set, err.Error()})
-		return 0, errors.Join(fmt.Errorf("it was published and is not whole: %w", err), werr)
 	}
 	return rec.Stored, nil
 }

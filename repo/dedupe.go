@@ -72,7 +72,7 @@ func (r *Repository) newKnown(ctx context.Context, b *builder, ca string, began 
 		if err != nil {
 			return nil, err
 		}
-		if !r.allThere(ctx, there, ss.table) {
+		if r.missing(ctx, there, ss.table) != nil {
 			continue
 		}
 		k.bases = append(k.bases, &base{ss, map[uint32]uint32{}})
@@ -143,11 +143,6 @@ func (r *Repository) packsThere(ctx context.Context) (map[pack.ID]bool, error) {
 		}
 	}
 	return there, nil
-}
-
-// allThere reports whether every segment of a table is stored, as far as packs tell.
-func (r *Repository) allThere(ctx context.Context, there map[pack.ID]bool, table []chunklist.Entry) bool {
-	return r.missing(ctx, there, table) == nil
 }
 
 // missing says which segment of a table is not there.

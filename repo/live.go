@@ -48,7 +48,7 @@ func (c *census) protected(t time.Time) bool {
 	return !t.Before(c.now) || !c.oldest.IsZero() && !t.Before(c.oldest)
 }
 
-// take takes a census as of the store's time now, by the run self.
+// census is what is in use as of the store's time now, for the run self.
 func (r *Repository) census(ctx context.Context, now time.Time, self string) (*census, error) {
 	if err := r.refresh(ctx); err != nil {
 		return nil, err
@@ -77,15 +77,7 @@ func (r *Repository) census(ctx context.Context, now time.Time, self string) (*c
 
 // count finds what is referred to.
 func (c *census) count(ctx context.Context) error {
-	c.use(c.s.epoch().RootSeed)
-	for _, slot := range c.s.slots {
-		if slot.Epoch == c.s.epoch().Epoch {
-			c.use(slot.Object)
-		}
-	}
-	for _, ca := range c.s.cas {
-		c.use(ca.Object)
-	}
+	c.use(c.s.keyRefs()...)
 	var tables []Ref
 	live := map[Ref]bool{}
 	newest := map[string]uint64{}
@@ -98,11 +90,7 @@ func (c *census) count(ctx context.Context) error {
 		if !set.live() && !c.protected(set.forgotten) {
 			continue
 		}
-		c.use(set.Manifest)
-		c.use(set.now.refs()...)
-		if set.receipt != nil {
-			c.use(set.receipt.Object)
-		}
+		c.use(set.refs()...)
 		tables = append(tables, set.now.Table)
 		live[set.now.Table] = live[set.now.Table] || set.live()
 		for _, b := range set.before {

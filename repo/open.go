@@ -331,12 +331,7 @@ func (r *Repository) now() *state {
 
 // unlock opens the repository's keys with the restore identities.
 func (r *Repository) unlock(ctx context.Context) error {
-	s := r.now()
-	epoch := s.epoch().Epoch
-	for _, slot := range s.slots {
-		if slot.Epoch != epoch {
-			continue
-		}
+	for _, slot := range r.now().openers() {
 		b, err := r.getMeta(ctx, slot.Object)
 		if err != nil {
 			return fmt.Errorf("restore recipient %s: %w", slot.ID, err)
@@ -373,6 +368,15 @@ func (r *Repository) unlocked(ctx context.Context, plain []byte) error {
 	}
 	r.rootKey, r.data = key, keys
 	return nil
+}
+
+// recipient is the key that packs are sealed to now.
+func (r *Repository) recipient() (*age.X25519Recipient, error) {
+	to, err := age.ParseX25519Recipient(r.now().epoch().Recipient)
+	if err != nil {
+		return nil, fmt.Errorf("repository key: %w: %v", backupset.ErrDamaged, err)
+	}
+	return to, nil
 }
 
 // Root is the root's public key, hexadecimal: what to remember of a repository.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/certkeep/certkeep/internal/hint"
 	"github.com/certkeep/certkeep/repo/blob"
+	"github.com/certkeep/certkeep/repo/internal/journal"
 	"github.com/certkeep/certkeep/repo/internal/pack"
 	"github.com/certkeep/certkeep/repo/internal/seal"
 )
@@ -87,15 +88,11 @@ func (r *Repository) Prune(ctx context.Context, o PruneOptions) (res PruneResult
 	if o.DryRun {
 		return res, p.dry(ctx)
 	}
-	if p.lease, err = r.begin(ctx); err != nil {
-		return res, err
-	}
-	defer func() {
-		ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-		defer cancel()
-		err = errors.Join(err, p.lease.end(ectx))
-	}()
-	return res, p.run(ctx)
+	err = r.during(ctx, func(l *lease) error {
+		p.lease = l
+		return p.run(ctx)
+	})
+	return res, err
 }
 
 type pruner struct {
@@ -126,7 +123,7 @@ func (p *pruner) dry(ctx context.Context) error {
 
 // newest is when the newest object of the journals or leases was written.
 func (r *Repository) newest(ctx context.Context) (t time.Time, err error) {
-	for _, dir := range []string{"journal/", leaseDir} {
+	for _, dir := range []string{journal.Dir, leaseDir} {
 		for info, err := range r.blob.List(ctx, dir) {
 			if err != nil {
 				return t, err

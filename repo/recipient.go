@@ -76,12 +76,9 @@ func (rc Recipient) name() string {
 
 // Recipients are those whose identities open the repository as it is now.
 func (r *Repository) Recipients() []Recipient {
-	s := r.now()
 	var out []Recipient
-	for _, slot := range s.slots {
-		if slot.Epoch == s.epoch().Epoch {
-			out = append(out, Recipient{ID: slot.ID, Kind: slot.Kind, Public: slot.Recipient, Comment: slot.Comment})
-		}
+	for _, slot := range r.now().openers() {
+		out = append(out, Recipient{ID: slot.ID, Kind: slot.Kind, Public: slot.Recipient, Comment: slot.Comment})
 	}
 	return out
 }

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"filippo.io/age"
-
-	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/journal"
 	"github.com/certkeep/certkeep/repo/internal/pack"
@@ -135,9 +132,9 @@ func (s *sealedSet) each(ctx context.Context, f func(*fileLayout, chunklist.Chun
 
 // move writes the chunks into new segments.
 func (w *rewriter) move(ctx context.Context) error {
-	to, err := age.ParseX25519Recipient(w.r.now().epoch().Recipient)
+	to, err := w.r.recipient()
 	if err != nil {
-		return fmt.Errorf("repository key: %w: %v", backupset.ErrDamaged, err)
+		return err
 	}
 	w.b = newBuilder(ctx, w.r, to)
 	defer w.b.abort()

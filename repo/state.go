@@ -58,7 +58,17 @@ type replaced struct {
 }
 
 func (s *storedSet) name() setName { return setName{s.author, s.Set, s.seq} }
-func (s *storedSet) live() bool    { return s.forgotten.IsZero() && !s.withdrawn }
+
+// refs are the objects of metadata that the set consists of.
+func (s *storedSet) refs() []Ref {
+	refs := append(s.now.refs(), s.Manifest)
+	if s.receipt != nil {
+		refs = append(refs, s.receipt.Object)
+	}
+	return refs
+}
+
+func (s *storedSet) live() bool { return s.forgotten.IsZero() && !s.withdrawn }
 
 type partial struct {
 	published
@@ -168,11 +178,7 @@ func fold(s *state, journals []*journal.Journal) {
 }
 
 func (f *folder) entries(j *journal.Journal, pass func(string, *journal.Entry, json.RawMessage) error) {
-	h := f.hosts[j.Author]
 	for _, e := range j.Entries {
-		if h != nil && h.gone != nil && e.Seq > h.gone.Last.Seq {
-			break // written after the host lost its standing
-		}
 		for _, raw := range e.Records {
 			if err := pass(j.Author, e, raw); err != nil {
 				f.problems = append(f.problems, fmt.Errorf("journal of %s: entry %d: %w", j.Author, e.Seq, err))
@@ -332,6 +338,28 @@ func (s *state) epoch() *keyRecord {
 		return nil
 	}
 	return &s.epochs[len(s.epochs)-1]
+}
+
+// openers are the slots of the key that packs are sealed to now.
+func (s *state) openers() (out []slotRecord) {
+	for _, slot := range s.slots {
+		if slot.Epoch == s.epoch().Epoch {
+			out = append(out, slot)
+		}
+	}
+	return out
+}
+
+// keyRefs are the objects without which nothing opens, whatever the sets.
+func (s *state) keyRefs() []Ref {
+	refs := []Ref{s.epoch().RootSeed}
+	for _, slot := range s.openers() {
+		refs = append(refs, slot.Object)
+	}
+	for _, ca := range s.cas {
+		refs = append(refs, ca.Object)
+	}
+	return refs
 }
 
 // find finds the live sets of an id.

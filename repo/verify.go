@@ -70,7 +70,7 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyResult
 	if o.Level == LevelContent && !r.Readable() {
 		return nil, ErrNoIdentity
 	}
-	v := &verifier{r: r, o: o, res: &VerifyResult{Part: o.Part, Parts: o.Parts}, need: map[pack.ID]*packNeed{}, bad: map[string]bool{}, seen: map[string]bool{}}
+	v := &verifier{r: r, o: o, res: &VerifyResult{Part: o.Part, Parts: o.Parts}, need: map[pack.ID]*packNeed{}, segments: map[pack.ID]*segmentNeed{}, bad: map[string]bool{}, seen: map[string]bool{}}
 	for _, err := range r.now().problems {
 		v.find("", "", err)
 	}
@@ -104,12 +104,13 @@ type verifier struct {
 	mu  sync.Mutex
 	res *VerifyResult
 
-	there map[string]int64 // objects of metadata, by key; read once
-	seen  map[string]bool  // objects of metadata looked at
-	need  map[pack.ID]*packNeed
-	bad   map[string]bool // sets with findings
-	done  int64
-	total int64
+	there    map[string]int64 // objects of metadata, by key; read once
+	seen     map[string]bool  // objects of metadata looked at
+	need     map[pack.ID]*packNeed
+	segments map[pack.ID]*segmentNeed // of all packs
+	bad      map[string]bool          // sets with findings
+	done     int64
+	total    int64
 }
 
 // packNeed is a pack and what sets need of it.
@@ -188,17 +189,7 @@ func (v *verifier) sets() ([]*storedSet, error) {
 
 // keys looks at the objects without which nothing opens, whatever the sets.
 func (v *verifier) keys(ctx context.Context) error {
-	s := v.r.now()
-	refs := []Ref{s.epoch().RootSeed}
-	for _, slot := range s.slots {
-		if slot.Epoch == s.epoch().Epoch {
-			refs = append(refs, slot.Object)
-		}
-	}
-	for _, ca := range s.cas {
-		refs = append(refs, ca.Object)
-	}
-	for _, ref := range refs {
+	for _, ref := range v.r.now().keyRefs() {
 		if err := v.meta(ctx, "", ref); err != nil {
 			return err
 		}
@@ -208,16 +199,10 @@ func (v *verifier) keys(ctx context.Context) error {
 
 // set looks at the metadata of a set, and notes which segments it needs.
 func (v *verifier) set(ctx context.Context, s *storedSet) error {
-	refs := append(s.now.refs(), s.Manifest)
-	if s.receipt != nil {
-		refs = append(refs, s.receipt.Object)
-	}
-	if ca := v.r.now().cas[s.CA]; ca != nil {
-		refs = append(refs, ca.Object)
-	} else {
+	if v.r.now().cas[s.CA] == nil { // keys has looked at those that are
 		v.find(s.Set, "", fmt.Errorf("the keys of authority %s are in no journal: %w", s.CA, backupset.ErrDamaged))
 	}
-	for _, ref := range refs {
+	for _, ref := range s.refs() {
 		if err := v.meta(ctx, s.Set, ref); err != nil {
 			return err
 		}
@@ -313,7 +298,7 @@ func (v *verifier) segment(ctx context.Context, s *storedSet, e chunklist.Entry)
 	sn := n.segments[seg.ID]
 	if sn == nil {
 		sn = &segmentNeed{seg: seg}
-		n.segments[seg.ID] = sn
+		n.segments[seg.ID], v.segments[seg.ID] = sn, sn
 	}
 	sn.sets = append(sn.sets, s.Set)
 	return nil
@@ -322,14 +307,6 @@ func (v *verifier) segment(ctx context.Context, s *storedSet, e chunklist.Entry)
 // layout reads the chunk lists of a set; at the level of contents it notes which chunks each
 // segment must hold.
 func (v *verifier) layout(ctx context.Context, s *storedSet, ss *sealedSet) error {
-	byID := map[pack.ID]*segmentNeed{}
-	if v.o.Level == LevelContent {
-		for _, n := range v.need {
-			for id, sn := range n.segments {
-				byID[id] = sn
-			}
-		}
-	}
 	for i := range ss.layout.Files {
 		f := &ss.layout.Files[i]
 		l := ss.list(f)
@@ -345,7 +322,7 @@ func (v *verifier) layout(ctx context.Context, s *storedSet, ss *sealedSet) erro
 				n += chunklist.MaxChunks - 1 // only that the list can be read
 				continue
 			}
-			sn := byID[ss.table[c.Segment].Segment]
+			sn := v.segments[ss.table[c.Segment].Segment]
 			if sn == nil {
 				v.find(s.Set, "", fmt.Errorf("%s: chunk %d is in no segment of the table: %w", f.Name, n, backupset.ErrDamaged))
 				break

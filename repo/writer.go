@@ -9,11 +9,8 @@ import (
 	"io/fs"
 	"sync"
 
-	"filippo.io/age"
-
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/internal/hint"
-	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/pack"
 )
@@ -72,9 +69,9 @@ func (w *writer) prepare(ctx context.Context, ca backupset.CA) (err error) {
 	if w.keys, err = w.r.keysFor(ctx, ca); err != nil {
 		return err
 	}
-	to, err := age.ParseX25519Recipient(w.r.now().epoch().Recipient)
+	to, err := w.r.recipient()
 	if err != nil {
-		return fmt.Errorf("repository key: %w: %v", backupset.ErrDamaged, err)
+		return err
 	}
 	w.b = newBuilder(context.WithoutCancel(ctx), w.r, to)
 	w.known, err = w.r.newKnown(ctx, w.b, w.keys.id, w.lease.began)
@@ -160,7 +157,7 @@ func (r *Repository) publishCA(ctx context.Context, c *CAKeys) error {
 	if err != nil {
 		return err
 	}
-	to, err := age.ParseX25519Recipient(r.now().epoch().Recipient)
+	to, err := r.recipient()
 	if err != nil {
 		return err
 	}
@@ -449,31 +446,36 @@ func (w *writer) publish(ctx context.Context, m *backupset.Manifest, manifest []
 	if err != nil {
 		return w.fail(err)
 	}
-	if err := w.check(ctx, table); err != nil {
-		return w.fail(err)
+	if err := w.r.whole(ctx, w.lease, table); err != nil {
+		return w.fail(again(err))
 	}
 	if err := ctx.Err(); err != nil {
 		return w.fail(err)
 	}
-	_, err = w.r.append(ctx, func(s *state) error {
-		if len(s.find(m.ID)) > 0 {
-			return fmt.Errorf("set %s: %w", m.ID, backupset.ErrExists)
-		}
-		return nil
-	}, rec)
+	published, err := w.r.publish(ctx, w.lease, m.ID, table, rec)
 	if err != nil {
+		err = fmt.Errorf("set %s: %w", m.ID, err)
+	}
+	if !published {
 		return w.fail(err)
 	}
 	w.mu.Lock()
 	w.done = true // nothing can be taken back, only withdrawn
 	w.mu.Unlock()
-	wctx, done := lingering(ctx)
+	lctx, done := lingering(ctx)
 	defer done()
-	if err := w.check(wctx, table); err != nil {
-		_, werr := w.r.append(wctx, nil, withdrawnRecord{typeWithdrawn, m.ID, err.Error()})
-		return errors.Join(fmt.Errorf("set %s: it was published and is not whole: %w", m.ID, err), werr, w.lease.end(wctx))
+	return errors.Join(again(err), w.lease.end(lctx))
+}
+
+// again says what to do about a set that turned out not to be whole.
+func again(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, backupset.ErrDamaged):
+		return hint.With(err, "run it again: what is missing will be stored anew")
 	}
-	return w.lease.end(wctx)
+	return hint.With(err, "run it again: what was stored is used")
 }
 
 func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest []byte, rec *setRecord) ([]chunklist.Entry, error) {
@@ -500,22 +502,6 @@ func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest
 	rec.Lists = w.lists
 	rec.Stored = w.b.stored + w.metaBytes + rec.Layout.Size + rec.Manifest.Size + rec.Table.Size
 	return table, nil
-}
-
-// check makes sure that the lease held, and that everything the set refers to is there.
-func (w *writer) check(ctx context.Context, table []chunklist.Entry) error {
-	if err := w.lease.good(ctx); err != nil {
-		return hint.With(err, "run it again: what was stored is used")
-	}
-	there, err := w.r.packsThere(ctx)
-	if err != nil {
-		return err
-	}
-	w.r.packs.forget()
-	if err := w.r.missing(ctx, there, table); err != nil {
-		return hint.With(err, "run it again: what is missing will be stored anew")
-	}
-	return nil
 }
 
 // compare checks that the manifest lists what was written.
@@ -551,9 +537,5 @@ func (w *writer) Abort() error {
 		w.b.abort()
 		_ = w.partial(ctx, partialEvery/16) // it only saves the next run some work
 	}
-	err := w.lease.end(ctx)
-	if errors.Is(err, blob.ErrNotFound) {
-		err = nil
-	}
-	return err
+	return w.lease.end(ctx)
 }
