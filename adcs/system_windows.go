@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/windows/registry"
 
 	"github.com/certkeep/certkeep/certadm"
+	"github.com/certkeep/certkeep/internal/pause"
 )
 
 // windowsSystem is Windows itself. Its methods check nothing and decide nothing.
@@ -154,13 +155,4 @@ func (windowsSystem) inUse(err error) bool {
 	return errors.Is(err, windows.ERROR_SHARING_VIOLATION) || errors.Is(err, windows.ERROR_LOCK_VIOLATION)
 }
 
-func (windowsSystem) wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
+func (windowsSystem) wait(ctx context.Context, d time.Duration) error { return pause.For(ctx, d) }

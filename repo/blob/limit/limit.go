@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/certkeep/certkeep/internal/pause"
 	"github.com/certkeep/certkeep/repo/blob"
 )
 
@@ -31,7 +32,7 @@ func New(s blob.Store, o Options) blob.Store {
 		o.Now = time.Now
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = pause.For
 	}
 	return &store{s, &bucket{o: o, rate: o.Up}, &bucket{o: o, rate: o.Down}}
 }
@@ -109,15 +110,4 @@ func (b *bucket) charge(n int64) {
 // cost in floating point: bytes times nanoseconds overflow 63 bits.
 func (b *bucket) cost(n int64) time.Duration {
 	return time.Duration(float64(n) / float64(b.rate) * float64(time.Second))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/certkeep/certkeep/internal/pause"
 	"github.com/certkeep/certkeep/repo/blob"
 )
 
@@ -53,7 +54,7 @@ func New(s blob.Store, o Options) *Store {
 		o.Most = 15 * time.Second
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = pause.For
 	}
 	if o.Random == nil {
 		o.Random = rand.Float64
@@ -211,16 +212,5 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, er
 				return
 			}
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
