@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -127,19 +126,11 @@ func runRepositoryDoctor(ctx context.Context, c *console, o repositoryOptions) e
 		Address: o.where(), Identity: identity,
 		Store: func(ctx context.Context) (blob.Store, error) { return o.store(ctx, o.where(), false) },
 		Open: func(ctx context.Context, s blob.Store) (*repo.Repository, error) {
-			ring, err := o.ring()
+			ro, _, err := o.kept(ctx, s)
 			if err != nil {
 				return nil, err
 			}
-			id, err := repo.Peek(ctx, s)
-			if err != nil {
-				return nil, err
-			}
-			host, err := ring.Host(id)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-			return repo.Open(ctx, repo.Options{Blob: s, Host: host, Memory: ring.Heads(s.Location())})
+			return repo.Open(ctx, ro)
 		},
 		Observe: func(k doctor.Check) {
 			if !c.json {

@@ -56,17 +56,13 @@ func runExport(ctx context.Context, c *console, o exportOptions, name string) er
 	if err != nil {
 		return err
 	}
-	all, err := r.Sets(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := findInfo(r, all, name, o.ca)
+	s, all, err := findInfo(ctx, r, name, o.ca)
 	if err != nil {
 		return err
 	}
 	chain := backupset.Chain{s.Entry}
 	if o.chain {
-		if chain, err = backupset.Resolve(entriesOf(all), s.ID, backupset.ResolveOptions{AllowUnconfirmed: true}); err != nil {
+		if chain, err = backupset.Resolve(all, s.ID, backupset.ResolveOptions{AllowUnconfirmed: true}); err != nil {
 			return err
 		}
 	}

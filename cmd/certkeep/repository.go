@@ -88,25 +88,35 @@ func (o *repositoryOptions) open(ctx context.Context, c *console, a access) (*re
 	return o.openAt(ctx, c, o.where(), a)
 }
 
-func (o *repositoryOptions) openAt(ctx context.Context, c *console, address string, a access, change ...func(*repo.Options)) (*repo.Repository, error) {
-	store, err := o.store(ctx, address, false)
-	if err != nil {
-		return nil, err
-	}
+// kept is how to open the repository in a store with what this machine keeps of it: the key of
+// the host, if it has one, which would be in keyFile, and what it saw before.
+func (o *repositoryOptions) kept(ctx context.Context, store blob.Store) (ro repo.Options, keyFile string, err error) {
 	id, err := repo.Peek(ctx, store)
 	if err != nil {
-		return nil, err
+		return ro, "", err
 	}
 	ring, err := o.ring()
 	if err != nil {
-		return nil, err
+		return ro, "", err
 	}
 	root := o.root
 	if root == "" {
 		root = os.Getenv("CERTKEEP_ROOT_KEY")
 	}
-	ro := repo.Options{Root: root, Blob: store, Memory: ring.Heads(store.Location()), SaveHost: ring.Save}
-	if ro.Host, err = ring.Host(id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	host, err := ring.Host(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return repo.Options{Root: root, Blob: store, Host: host, Memory: ring.Heads(store.Location()), SaveHost: ring.Save}, ring.HostPath(id), err
+}
+
+func (o *repositoryOptions) openAt(ctx context.Context, c *console, address string, a access, change ...func(*repo.Options)) (*repo.Repository, error) {
+	store, err := o.store(ctx, address, false)
+	if err != nil {
+		return nil, err
+	}
+	ro, keyFile, err := o.kept(ctx, store)
+	if err != nil {
 		return nil, err
 	}
 	if a == toRead || ro.Host == nil && a != toLook || len(o.identities) > 0 {
@@ -118,7 +128,7 @@ func (o *repositoryOptions) openAt(ctx context.Context, c *console, address stri
 	case a == toRead && len(ro.Identities) == 0:
 		return nil, withHint(fmt.Errorf("%s: %w", store.Location(), repo.ErrNoIdentity), "name its file with --identity, or in CERTKEEP_IDENTITY_FILE")
 	case a != toLook && ro.Host == nil && len(ro.Identities) == 0:
-		return nil, withHint(withExit(exitSecret, fmt.Errorf("%s: this machine has no key of it, neither a host's (%s) nor a restore identity", store.Location(), ring.HostPath(id))),
+		return nil, withHint(withExit(exitSecret, fmt.Errorf("%s: this machine has no key of it, neither a host's (%s) nor a restore identity", store.Location(), keyFile)),
 			"certkeep host add enrolls a host; --identity FILE names a restore identity")
 	}
 	for _, f := range change {

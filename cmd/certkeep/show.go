@@ -44,16 +44,12 @@ func runShow(ctx context.Context, c *console, o setOptions, name string) error {
 	if err != nil {
 		return err
 	}
-	all, err := r.Sets(ctx)
+	s, all, err := findInfo(ctx, r, name, o.ca)
 	if err != nil {
 		return err
 	}
-	s, err := findInfo(r, all, name, o.ca)
-	if err != nil {
-		return err
-	}
-	res := &showResult{Repository: r.Location(), setResult: newSetResult(s, entriesOf(all)), Author: s.Author, Manifest: s.Manifest, Receipt: s.Receipt, Links: []string{}}
-	if chain, err := backupset.Resolve(entriesOf(all), s.ID, backupset.ResolveOptions{AllowUnconfirmed: true}); err == nil {
+	res := &showResult{Repository: r.Location(), setResult: newSetResult(s, all), Author: s.Author, Manifest: s.Manifest, Receipt: s.Receipt, Links: []string{}}
+	if chain, err := backupset.Resolve(all, s.ID, backupset.ResolveOptions{AllowUnconfirmed: true}); err == nil {
 		for _, e := range chain {
 			res.Links = append(res.Links, e.ID)
 		}
@@ -61,25 +57,30 @@ func runShow(ctx context.Context, c *console, o setOptions, name string) error {
 	return c.result(res, res.human)
 }
 
-// findInfo finds a set, and refuses one that cannot be read.
-func findInfo(r *repo.Repository, all []repo.SetInfo, name, ca string) (repo.SetInfo, error) {
-	e, err := findSet(entriesOf(all), name, ca)
+// findInfo finds a set among those of a repository, and refuses one that cannot be read.
+func findInfo(ctx context.Context, r *repo.Repository, name, ca string) (s repo.SetInfo, all []backupset.Entry, err error) {
+	infos, err := r.Sets(ctx)
 	if err != nil {
-		return repo.SetInfo{}, fmt.Errorf("%s: %w", r.Location(), err)
+		return s, nil, err
 	}
-	for _, s := range all {
+	all = entriesOf(infos)
+	e, err := findSet(all, name, ca)
+	if err != nil {
+		return s, all, fmt.Errorf("%s: %w", r.Location(), err)
+	}
+	for _, s := range infos {
 		if s.ID != e.ID {
 			continue
 		}
 		switch {
 		case s.Hidden:
-			return s, withHint(fmt.Errorf("%s: set %s: %w: it is of an authority whose keys are not here", r.Location(), s.ID, repo.ErrKey), "a restore identity opens it: --identity FILE")
+			err = withHint(fmt.Errorf("%s: set %s: %w: it is of an authority whose keys are not here", r.Location(), s.ID, repo.ErrKey), "a restore identity opens it: --identity FILE")
 		case s.Manifest == nil:
-			return s, fmt.Errorf("%s: set %s: %w", r.Location(), s.ID, s.Err)
+			err = fmt.Errorf("%s: set %s: %w", r.Location(), s.ID, s.Err)
 		}
-		return s, nil
+		return s, all, err
 	}
-	return repo.SetInfo{}, fmt.Errorf("%s: set %s: %w", r.Location(), e.ID, backupset.ErrNotFound)
+	return s, all, fmt.Errorf("%s: set %s: %w", r.Location(), e.ID, backupset.ErrNotFound)
 }
 
 func (r *showResult) human(w io.Writer) error {

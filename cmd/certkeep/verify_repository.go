@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,6 +110,7 @@ type repositoryVerifier struct {
 	r       *repo.Repository
 	o       verifyOptions
 	level   backup.Level
+	part    int // of parts, to be read now
 	parts   int
 	options backup.VerifyOptions
 	started time.Time
@@ -166,8 +169,9 @@ func (v *repositoryVerifier) objects(ctx context.Context) error {
 	defer m.Close()
 	ro := repo.VerifyOptions{Sets: v.ids, Level: level, Progress: func(done, total int64) { m.Set("packs", done, total) }}
 	if v.parts > 0 {
-		ro.Part, ro.Parts = v.r.NextShare(level, v.parts), v.parts
-		v.report.Share = fmt.Sprintf("%d/%d", ro.Part, ro.Parts)
+		v.part = v.r.NextShare(level, v.parts)
+		ro.Part, ro.Parts = v.part, v.parts
+		v.report.Share = fmt.Sprintf("%d/%d", v.part, v.parts)
 	}
 	res, err := v.r.Verify(ctx, ro)
 	if err != nil {
@@ -238,18 +242,8 @@ func (v *repositoryVerifier) record(ctx context.Context) {
 	if v.o.noRecord {
 		return
 	}
-	var sound, bad []string
-	for id := range v.sound {
-		sound = append(sound, id)
-	}
-	for id := range v.bad {
-		bad = append(bad, id)
-	}
-	part, parts := 0, 0
-	if v.parts > 0 {
-		_, _ = fmt.Sscanf(v.report.Share, "%d/%d", &part, &parts) // written above
-	}
-	err := v.r.Record(ctx, string(v.level), part, parts, sound, bad)
+	sound, bad := slices.Sorted(maps.Keys(v.sound)), slices.Sorted(maps.Keys(v.bad))
+	err := v.r.Record(ctx, string(v.level), v.part, v.parts, sound, bad)
 	if err == nil && len(v.read) > 0 {
 		err = v.r.Record(ctx, repo.LevelContent, 0, 0, v.read, nil)
 	}
