@@ -17,19 +17,24 @@ func resolve(entries []Entry, id string, o ResolveOptions) (Chain, error) {
 // find looks an entry up by id, then by name. Several entries of one id are one
 // set if their manifests are the same, as when a user has copied a folder.
 func find(entries []Entry, id string) (Entry, error) {
-	var hits []Entry
-	for _, e := range entries {
-		if e.ID == id && id != "" {
-			hits = append(hits, e)
+	var hits, named []Entry
+	for i := range entries {
+		switch e := &entries[i]; {
+		case id == "":
+		case e.ID == id:
+			hits = append(hits, *e)
+		case e.Name == id:
+			named = append(named, *e)
 		}
 	}
 	if len(hits) == 0 {
-		for _, e := range entries {
-			if e.Name == id && id != "" {
-				hits = append(hits, e)
-			}
-		}
+		hits = named
 	}
+	return choose(hits, id)
+}
+
+// choose is the set that entries of one id, or name, are.
+func choose(hits []Entry, id string) (Entry, error) {
 	if len(hits) == 0 {
 		return Entry{}, fmt.Errorf("set %.300q: %w", id, ErrNotFound)
 	}
@@ -62,11 +67,26 @@ func resolveEntry(entries []Entry, tip Entry, o ResolveOptions) (Chain, error) {
 	if tip.Manifest.Synthesized {
 		return resolveRanges(entries, tip, o)
 	}
+	once := make(map[string]int, len(entries)) // where the only entry of an id is; -1 if there are several
+	for i := range entries {
+		id := entries[i].ID
+		if _, ok := once[id]; ok {
+			once[id] = -1
+		} else {
+			once[id] = i
+		}
+	}
 	chain := Chain{tip}
 	seen := map[string]bool{tip.ID: true}
 	for e := tip; e.Manifest.Type == Incremental; {
 		id := e.Manifest.Parent
-		p, err := find(entries, id)
+		var p Entry
+		var err error
+		if i, ok := once[id]; ok && i >= 0 && id != "" {
+			p, err = choose(entries[i:i+1], id)
+		} else {
+			p, err = find(entries, id)
+		}
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return nil, fmt.Errorf("%w: set %s continues set %s, which is missing", ErrChain, e.Label(), id)
