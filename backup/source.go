@@ -38,11 +38,7 @@ func (s Source) chain(ctx context.Context) (backupset.Chain, []backupset.Entry, 
 
 // open opens a set of a chain by what its Store knows it by.
 func open(ctx context.Context, store backupset.Store, e backupset.Entry) (backupset.Set, error) {
-	id := e.ID
-	if id == "" {
-		id = e.Name
-	}
-	return store.Open(ctx, id)
+	return store.Open(ctx, e.Key())
 }
 
 // scratch makes a directory that only this user can read: it will hold the

@@ -117,6 +117,14 @@ func (e Entry) State() string {
 	return "unconfirmed"
 }
 
+// Key is what Store.Open takes for the set: its id, or its name if it has none.
+func (e Entry) Key() string {
+	if e.ID != "" {
+		return e.ID
+	}
+	return e.Name
+}
+
 // Label is the name of the set for messages.
 func (e Entry) Label() string {
 	for _, s := range []string{e.ID, e.Name, e.Location} {

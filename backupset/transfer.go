@@ -217,11 +217,7 @@ func contentID(m *Manifest) string {
 // returns the manifests of all of them, as they are in dst, and how many were copied.
 func TransferChain(ctx context.Context, dst, src Store, chain Chain, o TransferOptions) (ms []*Manifest, copied int, err error) {
 	for _, e := range chain {
-		id := e.ID
-		if id == "" {
-			id = e.Name
-		}
-		set, err := src.Open(ctx, id)
+		set, err := src.Open(ctx, e.Key())
 		if err != nil {
 			return ms, copied, err
 		}

@@ -27,7 +27,7 @@ type writer struct {
 	stage *stage
 
 	mu    sync.Mutex
-	files map[string]*created // by role directory and folded name
+	files backupset.Written
 	dirs  []string
 	open  map[*fileWriter]bool
 	err   error // the first failure; nothing is committed after it
@@ -36,13 +36,6 @@ type writer struct {
 	syncing int // files on their way to the disk
 	synced  sync.Cond
 	slots   chan struct{}
-}
-
-// created is a file of the set.
-type created struct {
-	role backupset.Role
-	name string
-	size int64
 }
 
 // Create implements backupset.Store. Without a name the set is called by an id
@@ -84,7 +77,7 @@ func (s *Store) Create(ctx context.Context, o backupset.CreateOptions) (backupse
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{s: s, name: o.Name, force: o.Force, stage: st, files: map[string]*created{},
+	w := &writer{s: s, name: o.Name, force: o.Force, stage: st,
 		open: map[*fileWriter]bool{}, slots: make(chan struct{}, syncers)}
 	w.synced.L = &w.mu
 	if err := w.mkdir(backupset.RoleDatabase.Dir()); err != nil {
@@ -156,24 +149,22 @@ func (w *writer) CreateFile(ctx context.Context, role backupset.Role, name strin
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	dir := role.Dir()
-	if dir == "" {
-		return nil, fmt.Errorf("file %.80q: unknown role %.20q", name, role)
-	}
-	if err := backupset.ValidateName(name); err != nil {
+	if err := backupset.ValidateFile(role, name); err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := dir + "/" + backupset.FoldName(name)
 	switch {
 	case w.done:
 		return nil, fs.ErrClosed
 	case w.err != nil:
 		return nil, w.err
-	case w.files[key] != nil:
-		return nil, fmt.Errorf("file %q: %w", name, fs.ErrExist)
 	}
+	c, err := w.files.Add(role, name)
+	if err != nil {
+		return nil, err
+	}
+	dir := role.Dir()
 	if err := w.mkdir(dir); err != nil {
 		return nil, w.fail(err)
 	}
@@ -187,8 +178,6 @@ func (w *writer) CreateFile(ctx context.Context, role backupset.Role, name strin
 			return nil, w.fail(errors.Join(err, f.Close()))
 		}
 	}
-	c := &created{role: role, name: name}
-	w.files[key] = c
 	fw := &fileWriter{w: w, f: f, ctx: ctx, c: c, want: size}
 	w.open[fw] = true
 	return fw, nil
@@ -207,7 +196,7 @@ type fileWriter struct {
 	w      *writer
 	f      durable.File
 	ctx    context.Context
-	c      *created
+	c      *backupset.WrittenFile
 	want   int64
 	begun  int64 // how far writing to the disk has been asked for
 	closed bool
@@ -221,18 +210,18 @@ func (f *fileWriter) Write(p []byte) (int, error) {
 	if f.err == nil {
 		f.err = f.ctx.Err()
 	}
-	if f.err == nil && f.want >= 0 && f.c.size+int64(len(p)) > f.want {
+	if f.err == nil && f.want >= 0 && f.c.Size+int64(len(p)) > f.want {
 		f.err = fmt.Errorf("%s: more than the %d bytes that it was to have", f.f.Name(), f.want)
 	}
 	if f.err != nil {
 		return 0, f.failed()
 	}
 	n, err := f.f.Write(p)
-	f.c.size += int64(n)
+	f.c.Size += int64(n)
 	if f.err = err; err != nil {
 		return n, f.failed()
 	}
-	f.begun = startWriting(f.f, f.begun, f.c.size)
+	f.begun = startWriting(f.f, f.begun, f.c.Size)
 	return n, nil
 }
 
@@ -248,8 +237,8 @@ func (f *fileWriter) Close() error {
 		return fs.ErrClosed
 	}
 	f.closed = true
-	if f.err == nil && f.want >= 0 && f.c.size != f.want {
-		f.err = fmt.Errorf("%s: %d bytes of the %d that it was to have", f.f.Name(), f.c.size, f.want)
+	if f.err == nil && f.want >= 0 && f.c.Size != f.want {
+		f.err = fmt.Errorf("%s: %d bytes of the %d that it was to have", f.f.Name(), f.c.Size, f.want)
 	}
 	w := f.w
 	w.mu.Lock()
@@ -307,8 +296,8 @@ func (w *writer) Commit(ctx context.Context, m *backupset.Manifest) error {
 	if err != nil {
 		return w.fail(err)
 	}
-	if err := w.compare(m); err != nil {
-		return w.fail(fmt.Errorf("manifest: %w", err))
+	if err := w.files.Compare(m); err != nil {
+		return w.fail(err)
 	}
 	if err := w.seal(b); err != nil {
 		return w.fail(err)
@@ -326,23 +315,6 @@ func (w *writer) Commit(ctx context.Context, m *backupset.Manifest) error {
 		w.s.remember(m.ID, w.name)
 	}
 	return err
-}
-
-// compare checks that the manifest lists what was written.
-func (w *writer) compare(m *backupset.Manifest) error {
-	if len(m.Files) != len(w.files) {
-		return fmt.Errorf("%d files, and %d were written", len(m.Files), len(w.files))
-	}
-	for _, f := range m.Files {
-		c := w.files[f.Role.Dir()+"/"+backupset.FoldName(f.Name)]
-		switch {
-		case c == nil || c.name != f.Name || c.role != f.Role:
-			return fmt.Errorf("%s file %q was not written", f.Role, f.Name)
-		case c.size != f.Size:
-			return fmt.Errorf("file %q has %d bytes, and %d were written", f.Name, f.Size, c.size)
-		}
-	}
-	return nil
 }
 
 // seal writes the manifest and puts everything in the stage on disk.

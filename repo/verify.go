@@ -44,9 +44,7 @@ type VerifyResult struct {
 	Bytes    int64 // read
 	Segments int   // opened, at the level of contents
 	Chunks   int64 // held against their ids
-	Part     int   // what was read, if it was a share
-	Parts    int
-	Hidden   int // sets whose authority's keys are not at hand: they are verified as far as goes without
+	Hidden   int   // sets whose authority's keys are not at hand: they are verified as far as goes without
 	Findings []Finding
 	// Sound are the sets without a finding.
 	Sound []string
@@ -70,7 +68,7 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyResult
 	if o.Level == LevelContent && !r.Readable() {
 		return nil, ErrNoIdentity
 	}
-	v := &verifier{r: r, o: o, res: &VerifyResult{Part: o.Part, Parts: o.Parts}, need: map[pack.ID]*packNeed{}, segments: map[pack.ID]*segmentNeed{}, bad: map[string]bool{}, seen: map[string]bool{}}
+	v := &verifier{r: r, o: o, res: &VerifyResult{}, need: map[pack.ID]*packNeed{}, segments: map[pack.ID]*segmentNeed{}, bad: map[string]bool{}, seen: map[string]bool{}}
 	for _, err := range r.now().problems {
 		v.find("", "", err)
 	}

@@ -28,7 +28,7 @@ type writer struct {
 	lease *lease
 
 	mu        sync.Mutex
-	files     map[string]*fileWriter
+	files     backupset.Written
 	order     []*fileWriter
 	open      int
 	lists     []Ref
@@ -54,7 +54,7 @@ func (r *Repository) Create(ctx context.Context, o backupset.CreateOptions) (bac
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{r: r, lease: l, files: map[string]*fileWriter{}}
+	w := &writer{r: r, lease: l}
 	if err := w.prepare(ctx, o.CA); err != nil {
 		return nil, errors.Join(err, w.Abort())
 	}
@@ -182,21 +182,17 @@ func (w *writer) CreateFile(ctx context.Context, role backupset.Role, name strin
 	case w.err != nil:
 		return nil, w.err
 	}
-	if err := backupset.ValidateName(name); err != nil {
+	if err := backupset.ValidateFile(role, name); err != nil {
 		return nil, err
 	}
-	if role.Dir() == "" {
-		return nil, fmt.Errorf("%q: no files of role %.20q", name, role)
+	written, err := w.files.Add(role, name)
+	if err != nil {
+		return nil, err
 	}
-	key := role.Dir() + "/" + backupset.FoldName(name)
-	if w.files[key] != nil {
-		return nil, fmt.Errorf("file %q: %w", name, backupset.ErrExists)
-	}
-	f := &fileWriter{w: w, ctx: ctx, want: size, ids: w.keys.ids(), known: w.known.file(role, name),
+	f := &fileWriter{w: w, ctx: ctx, want: size, written: written, ids: w.keys.ids(), known: w.known.file(role, name),
 		layout: fileLayout{Role: role, Name: name, ChunkSize: int64(chunkSize)}}
 	// A store that hangs must not keep Write from noticing that nobody is interested any more.
 	f.stop = context.AfterFunc(ctx, func() { w.b.cancel(ctx.Err()) })
-	w.files[key] = f
 	w.order = append(w.order, f)
 	w.open++
 	return f, nil
@@ -218,18 +214,19 @@ func (w *writer) failed(err error) error {
 
 // fileWriter cuts a file into chunks.
 type fileWriter struct {
-	w      *writer
-	ctx    context.Context
-	want   int64
-	ids    *ids
-	known  *knownFile
-	layout fileLayout
-	part   []byte // of a chunk
-	n      int64  // chunks
-	chunks []chunklist.Chunk
-	closed bool
-	err    error
-	stop   func() bool // watching ctx
+	w       *writer
+	ctx     context.Context
+	want    int64
+	written *backupset.WrittenFile
+	ids     *ids
+	known   *knownFile
+	layout  fileLayout
+	part    []byte // of a chunk
+	n       int64  // chunks
+	chunks  []chunklist.Chunk
+	closed  bool
+	err     error
+	stop    func() bool // watching ctx
 }
 
 func (f *fileWriter) Write(p []byte) (int, error) {
@@ -239,7 +236,7 @@ func (f *fileWriter) Write(p []byte) (int, error) {
 	if f.err == nil {
 		f.err = f.ctx.Err()
 	}
-	if f.err == nil && f.want >= 0 && f.layout.Size+int64(len(p)) > f.want {
+	if f.err == nil && f.want >= 0 && f.written.Size+int64(len(p)) > f.want {
 		f.err = fmt.Errorf("%s: more than the %d bytes that it was to have", f.layout.Name, f.want)
 	}
 	if f.err == nil {
@@ -252,7 +249,7 @@ func (f *fileWriter) Write(p []byte) (int, error) {
 }
 
 func (f *fileWriter) write(p []byte) error {
-	f.layout.Size += int64(len(p))
+	f.written.Size += int64(len(p))
 	if len(f.part) > 0 {
 		n := min(chunkSize-len(f.part), len(p))
 		f.part = append(f.part, p[:n]...)
@@ -318,8 +315,8 @@ func (f *fileWriter) Close() error {
 	}
 	f.closed = true
 	f.stop()
-	if f.err == nil && f.want >= 0 && f.layout.Size != f.want {
-		f.err = fmt.Errorf("%s: %d bytes of the %d that it was to have", f.layout.Name, f.layout.Size, f.want)
+	if f.err == nil && f.want >= 0 && f.written.Size != f.want {
+		f.err = fmt.Errorf("%s: %d bytes of the %d that it was to have", f.layout.Name, f.written.Size, f.want)
 	}
 	if f.err == nil && len(f.part) > 0 {
 		f.err = f.chunk(f.part)
@@ -332,6 +329,7 @@ func (f *fileWriter) Close() error {
 			f.err = f.flush()
 		}
 	}
+	f.layout.Size = f.written.Size
 	f.chunks, f.part = nil, nil
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
@@ -424,9 +422,7 @@ func (w *writer) Commit(ctx context.Context, m *backupset.Manifest) error {
 	}
 	b, err := m.Encode()
 	if err == nil {
-		if err = w.compare(m); err != nil {
-			err = fmt.Errorf("manifest: %w", err)
-		}
+		err = w.files.Compare(m)
 	}
 	if err != nil {
 		return w.fail(err)
@@ -502,23 +498,6 @@ func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest
 	rec.Lists = w.lists
 	rec.Stored = w.b.stored + w.metaBytes + rec.Layout.Size + rec.Manifest.Size + rec.Table.Size
 	return table, nil
-}
-
-// compare checks that the manifest lists what was written.
-func (w *writer) compare(m *backupset.Manifest) error {
-	if len(m.Files) != len(w.files) {
-		return fmt.Errorf("%d files, and %d were written", len(m.Files), len(w.files))
-	}
-	for _, f := range m.Files {
-		c := w.files[f.Role.Dir()+"/"+backupset.FoldName(f.Name)]
-		switch {
-		case c == nil || c.layout.Name != f.Name || c.layout.Role != f.Role:
-			return fmt.Errorf("%s file %q was not written", f.Role, f.Name)
-		case c.layout.Size != f.Size:
-			return fmt.Errorf("file %q has %d bytes, and %d were written", f.Name, f.Size, c.layout.Size)
-		}
-	}
-	return nil
 }
 
 // Abort implements backupset.Writer. What was stored is noted for the next run, and

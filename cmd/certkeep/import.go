@@ -156,7 +156,7 @@ func runImport(ctx context.Context, c *console, o importOptions, dir string) err
 		return err
 	}
 	for _, e := range im.entries {
-		if name != "" && key(e) != name && e.Name != name {
+		if name != "" && e.Key() != name && e.Name != name {
 			continue
 		}
 		if err := im.take(ctx, e); err != nil {
@@ -179,14 +179,6 @@ type importer struct {
 	done    map[string]*backupset.Manifest // as they are in the repository now, by key
 }
 
-// key is what a Store opens a set by.
-func key(e backupset.Entry) string {
-	if e.ID != "" {
-		return e.ID
-	}
-	return e.Name
-}
-
 // take takes in a set, and what is before it in its chain. What is wrong with a set is
 // noted; the error is of an interruption, or of the repository.
 func (im *importer) take(ctx context.Context, e backupset.Entry) error {
@@ -194,7 +186,7 @@ func (im *importer) take(ctx context.Context, e backupset.Entry) error {
 		im.res.skip(e.Label(), fmt.Errorf("%s: %w", e.Label(), e.Err))
 		return nil
 	}
-	chain, err := backupset.Resolve(im.entries, key(e), backupset.ResolveOptions{AllowUnconfirmed: true})
+	chain, err := backupset.Resolve(im.entries, e.Key(), backupset.ResolveOptions{AllowUnconfirmed: true})
 	if err != nil {
 		if chain, err = im.continues(e); err != nil {
 			im.res.skip(e.Label(), fmt.Errorf("%s: %w", e.Label(), err))
@@ -203,7 +195,7 @@ func (im *importer) take(ctx context.Context, e backupset.Entry) error {
 	}
 	var parent *backupset.Manifest
 	for _, link := range chain {
-		if m := im.done[key(link)]; m != nil {
+		if m := im.done[link.Key()]; m != nil {
 			parent = m
 			continue
 		}
@@ -215,7 +207,7 @@ func (im *importer) take(ctx context.Context, e backupset.Entry) error {
 			im.res.skip(e.Label(), err)
 			return nil
 		}
-		im.done[key(link)], parent = m, m
+		im.done[link.Key()], parent = m, m
 	}
 	return nil
 }
@@ -228,12 +220,12 @@ func ofSet(err error) bool {
 // continues finds the chain of a set whose parent is not in the folder, but in the repository.
 func (im *importer) continues(e backupset.Entry) (backupset.Chain, error) {
 	all := append(append([]backupset.Entry{}, im.there...), e)
-	chain, err := backupset.Resolve(all, key(e), backupset.ResolveOptions{AllowUnconfirmed: true})
+	chain, err := backupset.Resolve(all, e.Key(), backupset.ResolveOptions{AllowUnconfirmed: true})
 	if err != nil {
 		return nil, err
 	}
 	for _, link := range chain[:len(chain)-1] {
-		im.done[key(link)] = link.Manifest
+		im.done[link.Key()] = link.Manifest
 	}
 	return chain, nil
 }

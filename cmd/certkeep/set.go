@@ -122,7 +122,7 @@ func findSet(entries []backupset.Entry, name, ca string) (backupset.Entry, error
 	var fit []backupset.Entry
 	names := map[string]bool{}
 	for _, e := range entries {
-		if ca != "" && (e.Manifest == nil || !strings.EqualFold(e.Manifest.CA.Name, ca) && !strings.EqualFold(e.Manifest.CA.SanitizedName, ca)) {
+		if ca != "" && !isOf(e.Manifest, ca) {
 			continue
 		}
 		switch {
