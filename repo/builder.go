@@ -22,7 +22,8 @@ var segmentSize = chunklist.MaxChunk
 //	add → sealers (one for each core) → pack → uploads
 //
 // Each step waits for the next, so that memory is bounded: a segment for each sealer
-// and two waiting, a pack being filled and one for each upload.
+// and two waiting, and the packs for which there is memory: one being filled, and one for
+// each upload.
 type builder struct {
 	r      *Repository
 	to     age.Recipient
@@ -32,14 +33,16 @@ type builder struct {
 	toSeal  chan *segment
 	sealers sync.WaitGroup
 	uploads sync.WaitGroup
-	slots   chan struct{}
-	pool    sync.Pool
+	memory  chan []byte // of packs that are not being filled or stored
+	pool    sync.Pool   // of segments' memory
+
+	filling sync.Mutex // of the pack being filled
+	packing *pack.Builder
+	inPack  []*segment
 
 	mu      sync.Mutex // of what follows
 	current *segment
 	table   []chunklist.Entry
-	packing pack.Builder
-	inPack  []*segment
 	stored  int64
 	fresh   []*segment // stored since the last partial record
 	err     error
@@ -53,9 +56,12 @@ type segment struct {
 }
 
 func newBuilder(ctx context.Context, r *Repository, to age.Recipient) *builder {
-	b := &builder{r: r, to: to, toSeal: make(chan *segment, 2), slots: make(chan struct{}, r.o.Uploads)}
+	b := &builder{r: r, to: to, toSeal: make(chan *segment, 2), memory: make(chan []byte, r.o.Uploads+1)}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	b.pool.New = func() any { return make([]byte, 0, segmentSize) }
+	for range cap(b.memory) {
+		b.memory <- nil // it comes with the first segment
+	}
 	for range runtime.GOMAXPROCS(0) {
 		b.sealers.Add(1)
 		go b.seal(b.toSeal)
@@ -122,11 +128,12 @@ func (b *builder) use(c chunklist.Chunk) {
 
 func (b *builder) seal(segments <-chan *segment) {
 	defer b.sealers.Done()
+	var sealer seal.Sealer
 	for s := range segments {
 		if b.ctx.Err() != nil {
 			continue
 		}
-		sealed, err := seal.Seal(s.plain, b.to)
+		sealed, err := sealer.Seal(s.plain, b.to)
 		if err != nil {
 			_ = b.fail(err)
 			continue
@@ -140,33 +147,38 @@ func (b *builder) seal(segments <-chan *segment) {
 
 // packed puts a sealed segment into the pack, and stores that when it is full.
 func (b *builder) packed(s *segment, id pack.ID, sealed []byte) {
+	b.filling.Lock()
+	defer b.filling.Unlock()
+	if b.packing == nil {
+		select {
+		case memory := <-b.memory:
+			p := pack.NewBuilder(memory)
+			b.packing = &p
+		case <-b.ctx.Done():
+			_ = b.fail(context.Cause(b.ctx))
+			return
+		}
+	}
+	b.inPack = append(b.inPack, s)
+	full := b.packing.Add(id, sealed)
 	b.mu.Lock()
 	b.table[s.index].Segment = id
-	b.inPack = append(b.inPack, s)
-	if !b.packing.Add(id, sealed) {
-		b.mu.Unlock()
-		return
-	}
-	full, in := b.packing, b.inPack
-	b.packing, b.inPack = pack.Builder{}, nil
 	b.mu.Unlock()
-	b.upload(&full, in)
+	if full {
+		b.upload()
+	}
 }
 
-// upload stores a pack, beside the caller if there is a slot for it.
-func (b *builder) upload(p *pack.Builder, in []*segment) {
-	select {
-	case b.slots <- struct{}{}:
-	case <-b.ctx.Done():
-		_ = b.fail(context.Cause(b.ctx))
-		return
-	}
+// upload stores the pack beside the caller, who holds b.filling.
+func (b *builder) upload() {
+	p, in := b.packing, b.inPack
+	b.packing, b.inPack = nil, nil
 	b.uploads.Add(1)
 	go func() {
 		defer b.uploads.Done()
-		defer func() { <-b.slots }()
+		memory := p.Memory()
+		defer func() { b.memory <- memory }() // there is room: it was taken from there
 		id, object, _ := p.Build()
-		*p = pack.Builder{} // the segments were copied: each pack counts once
 		if _, err := b.r.blob.Put(b.ctx, pack.Key(id), object, b.r.putOptions()); err != nil {
 			_ = b.fail(err)
 			return
@@ -191,14 +203,11 @@ func (b *builder) finish() error {
 		_ = b.send(last) // the error is kept
 	}
 	b.close()
-	b.mu.Lock()
-	rest, in := b.packing, b.inPack
-	b.packing, b.inPack = pack.Builder{}, nil
-	err := b.err
-	b.mu.Unlock()
-	if err == nil && rest.Len() > 0 {
-		b.upload(&rest, in)
+	b.filling.Lock()
+	if b.packing != nil && b.ctx.Err() == nil {
+		b.upload()
 	}
+	b.filling.Unlock()
 	b.uploads.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()

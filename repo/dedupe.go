@@ -18,8 +18,12 @@ import (
 // changed page costs little. docs/benchmarks.md has the curve, and benchmarks make it another.
 var chunkSize = 16 << 10
 
-// maxKnown bounds how many chunks are known by their ids alone, about 60 bytes each.
-const maxKnown = 1 << 20
+// How many chunks are known by their ids alone, about 60 bytes each: those that an interrupted run
+// has left, and those that the run itself stores, so that memory does not grow with the database.
+const (
+	maxKnown   = 1 << 20
+	maxLearned = 1 << 18
+)
 
 // bases is how many of the newest sets of an authority a run compares its files with.
 const bases = 4
@@ -231,7 +235,7 @@ func (k *known) lookup(id chunklist.ID, length int) (chunklist.Chunk, bool) {
 func (k *known) learn(c chunklist.Chunk) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.byID) < maxKnown {
+	if len(k.byID) < maxLearned {
 		k.byID[c.ID] = c
 	}
 }

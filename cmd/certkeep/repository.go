@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/pflag"
 
@@ -111,6 +112,11 @@ func (o *repositoryOptions) kept(ctx context.Context, store blob.Store) (ro repo
 }
 
 func (o *repositoryOptions) openAt(ctx context.Context, c *console, address string, a access, change ...func(*repo.Options)) (*repo.Repository, error) {
+	if os.Getenv("GOGC") == "" {
+		// What a run holds are large buffers: half as much garbage beside them saves a quarter of the
+		// memory, and costs nothing that can be measured.
+		debug.SetGCPercent(50)
+	}
 	store, err := o.store(ctx, address, false)
 	if err != nil {
 		return nil, err

@@ -80,18 +80,32 @@ type Segment struct {
 	Length int64
 }
 
-// Builder collects segments for a pack.
+// Builder collects segments for a pack, in the memory that the pack will be in. Its zero
+// value is ready for use.
 type Builder struct {
-	segments [][]byte
-	ids      []ID
-	size     int
+	buf     []byte // room for the header, and the segments
+	ids     []ID
+	lengths []int
 }
+
+// NewBuilder is a Builder that uses the memory of a pack that is not needed any more, if it
+// gets some: what Memory said before that pack was built.
+func NewBuilder(memory []byte) Builder { return Builder{buf: memory[:0]} }
+
+// Memory is what the pack is built in.
+func (b *Builder) Memory() []byte { return b.buf }
 
 // Add adds a sealed segment, and reports whether the pack is full.
 func (b *Builder) Add(id ID, sealed []byte) (full bool) {
-	b.segments, b.ids = append(b.segments, sealed), append(b.ids, id)
-	b.size += len(sealed)
-	return b.size >= Target || len(b.ids) >= maxCount-MaxRepeats
+	if len(b.ids) == 0 {
+		if cap(b.buf) < maxHeader {
+			b.buf = make([]byte, 0, maxHeader+Target+Target/8)
+		}
+		b.buf = b.buf[:maxHeader]
+	}
+	b.buf = append(b.buf, sealed...)
+	b.ids, b.lengths = append(b.ids, id), append(b.lengths, len(sealed))
+	return b.Size() >= Target || len(b.ids) >= maxCount-MaxRepeats
 }
 
 // MaxRepeats is how often Repeat may be called for a pack.
@@ -99,36 +113,35 @@ const MaxRepeats = 16
 
 // Repeat adds the shortest segment once more: the same segments, in a pack of another id.
 func (b *Builder) Repeat() {
-	n := 0
-	for i, s := range b.segments {
-		if len(s) < len(b.segments[n]) {
-			n = i
+	n, at, off := 0, maxHeader, maxHeader
+	for i, length := range b.lengths {
+		if length < b.lengths[n] {
+			n, at = i, off
 		}
+		off += length
 	}
 	// Clones: what b was copied from stays as it is.
-	b.segments, b.ids = append(slices.Clone(b.segments), b.segments[n]), append(slices.Clone(b.ids), b.ids[n])
-	b.size += len(b.segments[n])
+	b.buf = append(slices.Clone(b.buf), b.buf[at:at+b.lengths[n]]...)
+	b.ids, b.lengths = append(slices.Clone(b.ids), b.ids[n]), append(slices.Clone(b.lengths), b.lengths[n])
 }
 
 // Len is how many segments it has.
 func (b *Builder) Len() int { return len(b.ids) }
 
 // Size is how many bytes they have.
-func (b *Builder) Size() int { return b.size }
+func (b *Builder) Size() int { return max(len(b.buf)-maxHeader, 0) }
 
-// Build makes the pack and empties the builder.
+// Build makes the pack and empties the builder. The object is in the memory of the segments, with
+// the header right before them.
 func (b *Builder) Build() (id ID, object []byte, segments []ID) {
 	var h bytes.Buffer
 	fmt.Fprintf(&h, "certkeep pack 1 %d\n", len(b.ids))
-	for i, s := range b.segments {
-		fmt.Fprintf(&h, "%s %d\n", b.ids[i], len(s))
+	for i, length := range b.lengths {
+		fmt.Fprintf(&h, "%s %d\n", b.ids[i], length)
 	}
 	id = Sum(h.Bytes())
-	object = make([]byte, 0, h.Len()+b.size)
-	object = append(object, h.Bytes()...)
-	for _, s := range b.segments {
-		object = append(object, s...)
-	}
+	object = b.buf[maxHeader-h.Len():]
+	copy(object, h.Bytes())
 	segments = b.ids
 	*b = Builder{}
 	return id, object, segments

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 
 	"filippo.io/age"
@@ -57,43 +58,45 @@ func decoder(limit int64) (*zstd.Decoder, error) {
 // Compress is the inner half of [Seal].
 func Compress(plain, dst []byte) []byte { return encoder().EncodeAll(plain, dst) }
 
-// scratch holds what was compressed until it is encrypted: nothing of it is kept, and a fresh buffer for each segment
-// would have to be cleared first.
-var scratch = sync.Pool{New: func() any { return new([]byte) }}
+// Sealer seals one object after another in the same memory. It is for one goroutine; its zero
+// value is ready for use.
+type Sealer struct {
+	packed []byte
+	sealed bytes.Buffer
+}
 
-// maxScratch is how large a buffer may be that is kept, in bytes.
-const maxScratch = 4 << 20
+// Seal compresses and encrypts. What it returns is good until the next call.
+func (s *Sealer) Seal(plain []byte, to ...age.Recipient) ([]byte, error) {
+	s.packed = Compress(plain, slices.Grow(s.packed[:0], len(plain)+len(plain)/255+64))
+	s.sealed.Reset()
+	if err := encrypt(&s.sealed, s.packed, to); err != nil {
+		return nil, err
+	}
+	return s.sealed.Bytes(), nil
+}
 
 // Seal compresses and encrypts.
-func Seal(plain []byte, to ...age.Recipient) ([]byte, error) {
-	buf := scratch.Get().(*[]byte)
-	if need := len(plain) + len(plain)/255 + 64; cap(*buf) < need {
-		*buf = make([]byte, 0, need)
-	}
-	packed := Compress(plain, (*buf)[:0])
-	sealed, err := Encrypt(packed, to...)
-	if cap(packed) <= maxScratch {
-		*buf = packed[:0]
-		scratch.Put(buf)
-	}
-	return sealed, err
-}
+func Seal(plain []byte, to ...age.Recipient) ([]byte, error) { return new(Sealer).Seal(plain, to...) }
 
 // Encrypt only encrypts: for what is to be opened with age alone.
 func Encrypt(plain []byte, to ...age.Recipient) ([]byte, error) {
 	var b bytes.Buffer
-	b.Grow(len(plain) + len(plain)/4096 + Overhead)
-	w, err := age.Encrypt(&b, to...)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(plain); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
+	if err := encrypt(&b, plain, to); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+func encrypt(b *bytes.Buffer, plain []byte, to []age.Recipient) error {
+	b.Grow(len(plain) + len(plain)/4096 + Overhead)
+	w, err := age.Encrypt(b, to...)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(plain); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // Limits of the bounds that [Open] is given.
