@@ -191,14 +191,14 @@ keys_of() {
 }
 
 if [[ -z $want ]]; then
-	printf '%-16s  %-24s  %-11s  %14s  %-9s  %s\n' HOST SET TYPE BYTES STATE AUTHORITY
+	printf '%-16s  %-31s  %-11s  %14s  %-9s  %s\n' HOST SET TYPE BYTES STATE AUTHORITY
 	while IFS=$'\t' read -r author set ca manifest bytes state; do
 		if (keys_of "$ca" && open_sealed "$manifest" "$work/ca.keys" >"$work/manifest"); then
 			IFS=$'\t' read -r type name < <(jq -r '[.type, .ca.name] | @tsv' "$work/manifest")
 		else
 			type='?' name="(no manifest)"
 		fi
-		printf '%-16s  %-24s  %-11s  %14s  %-9s  %s\n' "$author" "$set" "$type" "$bytes" "${state#-}" "$name"
+		printf '%-16s  %-31s  %-11s  %14s  %-9s  %s\n' "$author" "$set" "$type" "$bytes" "${state#-}" "$name"
 	done < <(jq -r '.[] | [.author, .set, .ca, .manifest.sha256, .bytes, (if .state == "" then "-" else .state end)] | @tsv' "$work/sets")
 	exit 0
 fi

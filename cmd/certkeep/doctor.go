@@ -167,8 +167,8 @@ func doctorVerdict(ctx context.Context, c *console, rep *doctor.Report) error {
 func printCheck(c *console, w io.Writer, k doctor.Check) {
 	paint := map[doctor.State]func(string) string{
 		doctor.Good: c.style.green, doctor.Failed: c.style.red, doctor.Warning: c.style.bold, doctor.NotChecked: c.style.dim}[k.State]
-	lines := []string{fmt.Sprintf("%-15s %s  %s", k.Name, paint(fmt.Sprintf("%-11s", k.State)), oneLine(k.Detail))}
-	under := func(s string) { lines = append(lines, fmt.Sprintf("%29s%s", "", inert(s))) }
+	lines := []string{fmt.Sprintf("%-18s %s  %s", k.Name, paint(fmt.Sprintf("%-11s", k.State)), oneLine(k.Detail))}
+	under := func(s string) { lines = append(lines, fmt.Sprintf("%32s%s", "", inert(s))) }
 	if k.Mend != "" {
 		under("mend: " + k.Mend)
 	}
