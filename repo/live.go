@@ -22,9 +22,10 @@ type census struct {
 	r *Repository
 	s *state
 
-	now    time.Time // the store's
-	oldest time.Time // when the oldest run on its way began; zero if there is none
-	stale  []string  // objects of leases that are over
+	now     time.Time // the store's
+	waiting int       // other runs on their way
+	oldest  time.Time // when the oldest of them began; zero if there is none
+	stale   []string  // objects of leases that are over
 
 	refs     map[string]bool    // objects of metadata in use, by key
 	segments map[pack.ID]uint64 // segments in use, and which parts
@@ -61,7 +62,10 @@ func (r *Repository) census(ctx context.Context, now time.Time, self string) (*c
 	}
 	c.stale = stale
 	for _, l := range active {
-		if l.Run != self && (c.oldest.IsZero() || l.Began.Before(c.oldest)) {
+		if l.Run == self {
+			continue
+		}
+		if c.waiting++; c.oldest.IsZero() || l.Began.Before(c.oldest) {
 			c.oldest = l.Began
 		}
 	}

@@ -151,10 +151,7 @@ func (p *pruner) look(ctx context.Context, now time.Time, self string) (*census,
 	}
 	p.res.Damaged = c.damaged
 	p.res.Used, p.res.Partly = c.sizes()
-	p.res.Waiting = 0
-	if !c.oldest.IsZero() {
-		p.res.Waiting = 1
-	}
+	p.res.Waiting = c.waiting
 	return c, dead, nil
 }
 
