@@ -179,7 +179,7 @@ func (b *builder) upload() {
 		memory := p.Memory()
 		defer func() { b.memory <- memory }() // there is room: it was taken from there
 		id, object, _ := p.Build()
-		if _, err := b.r.blob.Put(b.ctx, pack.Key(id), object, b.r.putOptions()); err != nil {
+		if err := b.r.put(b.ctx, pack.Key(id), object); err != nil {
 			_ = b.fail(err)
 			return
 		}

@@ -49,7 +49,7 @@ func InitLike(ctx context.Context, o Options, like *Repository) error {
 		if err != nil {
 			return err
 		}
-		if _, err := o.Blob.Put(ctx, journal.Key(journal.Root, e.Seq), b, r.putOptions()); err != nil {
+		if err := r.put(ctx, journal.Key(journal.Root, e.Seq), b); err != nil {
 			return err
 		}
 	}

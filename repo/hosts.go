@@ -146,8 +146,7 @@ func (r *Repository) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.blob.Put(ctx, announceKey, b, r.putOptions())
-	return err
+	return r.put(ctx, announceKey, b)
 }
 
 // Me is this machine as the root has certified it; with a restore identity and no host's key

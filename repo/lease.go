@@ -87,9 +87,12 @@ func (l *lease) write(ctx context.Context, over bool) error {
 	if err != nil {
 		return err
 	}
-	info, err := l.r.blob.Put(ctx, leaseKey(author, l.run, l.n), journal.SignAs(leaseDomain, line, key), blob.PutOptions{})
+	info, err := l.r.blob.Put(ctx, leaseKey(author, l.run, l.n), journal.SignAs(leaseDomain, line, key), blob.PutOptions{Untimed: over})
 	if err != nil {
 		return fmt.Errorf("lease: %w", err)
+	}
+	if over {
+		return nil
 	}
 	// A lease that has lapsed stays so: somebody may have gone by that already.
 	if !l.written.IsZero() && info.Time.Sub(l.written) >= leaseTime {
@@ -136,8 +139,6 @@ func (l *lease) end(ctx context.Context) error {
 	<-l.done
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.err = nil
-	l.written = time.Time{}
 	return l.write(ctx, true)
 }
 

@@ -118,7 +118,7 @@ func (r *Repository) putPack(ctx context.Context, b *pack.Builder) (pack.ID, int
 	for n := 0; ; n++ {
 		again := *b
 		id, object, _ := b.Build()
-		_, err := r.blob.Put(ctx, pack.Key(id), object, r.putOptions())
+		err := r.put(ctx, pack.Key(id), object)
 		if errors.Is(err, blob.ErrExists) && n < pack.MaxRepeats {
 			*b = again
 			b.Repeat()

@@ -19,7 +19,7 @@ import (
 func (r *Repository) putMeta(ctx context.Context, data []byte) (Ref, error) {
 	h := sha256.Sum256(data)
 	ref := Ref{hex.EncodeToString(h[:]), int64(len(data))}
-	_, err := r.blob.Put(ctx, ref.key(), data, r.putOptions())
+	err := r.put(ctx, ref.key(), data)
 	if errors.Is(err, blob.ErrExists) {
 		// The same content; unless it was damaged since.
 		if _, err = r.getMeta(ctx, ref); err != nil {

@@ -103,11 +103,12 @@ type Repository struct {
 	packs    *packs
 	segments *segmentCache
 
-	mu       sync.Mutex
-	journals map[string]*journal.Journal
-	state    *state
-	caKeys   map[string]*caKeys // by id; nil for those that nothing at hand opens
-	seen     map[string]uint64  // entries that are known to be there, by author
+	mu        sync.Mutex
+	journals  map[string]*journal.Journal
+	strangers []error // of journals of nobody whom the root has certified
+	state     *state
+	caKeys    map[string]*caKeys // by id; nil for those that nothing at hand opens
+	seen      map[string]uint64  // entries that are known to be there, by author
 
 	manifests map[Ref]*backupset.Manifest
 
@@ -225,6 +226,7 @@ func (r *Repository) refresh(ctx context.Context) error {
 	if s.epoch() == nil {
 		return fmt.Errorf("%s: journal of root: %w: it names no key", r.blob.Location(), errors.Join(append(root.Problems, backupset.ErrDamaged)...))
 	}
+	r.strangers = nil
 	journals := map[string]*journal.Journal{journal.Root: root}
 	for author := range r.seen {
 		if _, ok := found[author]; !ok && s.hosts[author] != nil {
@@ -237,7 +239,7 @@ func (r *Repository) refresh(ctx context.Context) error {
 		case author == journal.Root:
 			continue
 		case h == nil:
-			s.problems = append(s.problems, fmt.Errorf("journal of %.40q: the root has certified nobody of that name", author))
+			r.strangers = append(r.strangers, fmt.Errorf("journal of %.40q: the root has certified nobody of that name", author))
 			continue
 		}
 		key, err := publicKey(h.Key)
@@ -266,9 +268,29 @@ func (r *Repository) refresh(ctx context.Context) error {
 			return err
 		}
 	}
+	return r.take(s, journals)
+}
+
+// take makes journals those that count; the root's is folded already. r.mu is held.
+func (r *Repository) take(s *state, journals map[string]*journal.Journal) error {
+	s.problems = append(s.problems, r.strangers...)
 	fold(s, slices.Collect(maps.Values(journals)))
 	r.journals, r.state = journals, s
 	return r.remember()
+}
+
+// written takes an entry that this machine has added to a journal, without reading it again.
+func (r *Repository) written(j *journal.Journal) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	head := j.Head()
+	r.seen[j.Author] = max(r.seen[j.Author], head.Seq)
+	if now := r.journals[j.Author]; now != nil && now.Head().Seq >= head.Seq {
+		return nil // somebody has read it meanwhile
+	}
+	journals := maps.Clone(r.journals)
+	journals[j.Author] = j
+	return r.take(foldRoot(journals[journal.Root]), journals)
 }
 
 // newer says that a newer version wrote in a journal. That matters for the root's and for one's own: in
@@ -482,14 +504,17 @@ func (r *Repository) role(role string) error {
 	return nil
 }
 
-// appendAs writes an entry into the journal of an author. check is called before each try
-// with the state as it then is.
+// appendAs writes an entry into the journal of an author. If there is a check, the journals are read and
+// it is called before each try; otherwise the entry goes behind what was last read, and
+// only if that is not the newest they are read again.
 func (r *Repository) appendAs(ctx context.Context, author string, key ed25519.PrivateKey, check func(*state) error, records ...any) (*journal.Entry, error) {
 	r.appending.Lock()
 	defer r.appending.Unlock()
 	for try := 0; ; try++ {
-		if err := r.refresh(ctx); err != nil {
-			return nil, err
+		if check != nil || try > 0 {
+			if err := r.refresh(ctx); err != nil {
+				return nil, err
+			}
 		}
 		r.mu.Lock()
 		j, s := r.journals[author], r.state
@@ -506,7 +531,7 @@ func (r *Repository) appendAs(ctx context.Context, author string, key ed25519.Pr
 			}
 		}
 		// A copy: the journal that was read stays as it was if this fails.
-		next := &journal.Journal{Author: author, Entries: slices.Clone(j.Entries)}
+		next := &journal.Journal{Author: author, Entries: slices.Clone(j.Entries), Problems: j.Problems}
 		e, err := next.Append(ctx, r.blob, r.id, key, r.o.Now(), r.putOptions(), records...)
 		if errors.Is(err, blob.ErrExists) && try < 100 {
 			r.mu.Lock()
@@ -517,6 +542,10 @@ func (r *Repository) appendAs(ctx context.Context, author string, key ed25519.Pr
 		if err != nil {
 			return nil, fmt.Errorf("journal of %s: %w", author, err)
 		}
+		if author != journal.Root {
+			return e, r.written(next)
+		}
+		// Of whom to read what follows from the root's journal.
 		r.mu.Lock()
 		r.seen[author] = e.Seq
 		r.mu.Unlock()
@@ -536,8 +565,17 @@ func (r *Repository) append(ctx context.Context, check func(*state) error, recor
 	return r.appendAs(ctx, author, key, check, records...)
 }
 
+// putOptions are for entries of journals, whose time counts.
 func (r *Repository) putOptions() blob.PutOptions {
 	return blob.PutOptions{RetainUntil: r.o.RetainUntil}
+}
+
+// put stores an object whose time nobody asks for.
+func (r *Repository) put(ctx context.Context, key string, data []byte) error {
+	o := r.putOptions()
+	o.Untimed = true
+	_, err := r.blob.Put(ctx, key, data, o)
+	return err
 }
 
 // isDamage recognises what the packages beneath call damaged.

@@ -338,7 +338,7 @@ func (p *pruner) move(ctx context.Context, c *census, dead map[string]int64) err
 		}
 		again := b
 		id, object, _ := b.Build()
-		_, err := p.r.blob.Put(ctx, pack.Key(id), object, p.r.putOptions())
+		err := p.r.put(ctx, pack.Key(id), object)
 		if errors.Is(err, blob.ErrExists) {
 			// Of a prune that was interrupted here: all it holds is in use, so it stays.
 			if _, err = pack.Check(ctx, p.r.blob, id); errors.Is(err, pack.ErrDamaged) {

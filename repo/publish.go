@@ -5,18 +5,22 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
+	"github.com/certkeep/certkeep/repo/internal/pack"
 )
 
 // whole makes sure that the lease of a run held, and that all the segments of a table are
-// there: what a set refers to.
+// there: what a set refers to. Both at once is enough: the lease held until it was renewed, so a
+// prune that did not see it reads the journals after whole was called, and what was published before is in them.
 func (r *Repository) whole(ctx context.Context, l *lease, table []chunklist.Entry) error {
-	if err := l.good(ctx); err != nil {
-		return err
-	}
-	there, err := r.packsThere(ctx)
-	if err != nil {
+	var there map[pack.ID]bool
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.good(gctx) })
+	g.Go(func() (err error) { there, err = r.packsThere(gctx); return err })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	r.packs.forget()

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/internal/hint"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
@@ -41,13 +43,8 @@ type writer struct {
 // Create implements backupset.Store. The authority's keys are made when it is backed up for
 // the first time.
 func (r *Repository) Create(ctx context.Context, o backupset.CreateOptions) (backupset.Writer, error) {
-	if err := r.role(RoleBackup); err != nil {
-		return nil, err
-	}
-	if err := r.refresh(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.checkClock(); err != nil {
+	// By what was last read, so that nothing is written in vain; and again once there is a lease.
+	if err := r.mayBackUp(); err != nil {
 		return nil, err
 	}
 	l, err := r.begin(ctx)
@@ -66,6 +63,9 @@ func (w *writer) prepare(ctx context.Context, ca backupset.CA) (err error) {
 	if err := w.r.refresh(ctx); err != nil {
 		return err
 	}
+	if err := w.r.mayBackUp(); err != nil {
+		return err
+	}
 	if w.keys, err = w.r.keysFor(ctx, ca); err != nil {
 		return err
 	}
@@ -76,6 +76,13 @@ func (w *writer) prepare(ctx context.Context, ca backupset.CA) (err error) {
 	w.b = newBuilder(context.WithoutCancel(ctx), w.r, to)
 	w.known, err = w.r.newKnown(ctx, w.b, w.keys.id, w.lease.began)
 	return err
+}
+
+func (r *Repository) mayBackUp() error {
+	if err := r.role(RoleBackup); err != nil {
+		return err
+	}
+	return r.checkClock()
 }
 
 // checkClock refuses to write with a clock that is behind what this host wrote before: sets
@@ -376,6 +383,13 @@ func (w *writer) partial(ctx context.Context, atLeast int) error {
 		return nil
 	}
 	p := partialRecord{Type: typePartial, CA: w.keys.id, Run: w.lease.run}
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range table {
+		if table[i].Pack == (pack.ID{}) {
+			table[i].Used = 0 // on its way
+		}
+	}
+	g.Go(func() (err error) { p.Table, err = w.r.putTable(gctx, table); return err })
 	for len(fresh) > 0 {
 		var chunks []chunklist.Chunk
 		for len(fresh) > 0 && len(chunks)+len(fresh[0].chunks) <= chunklist.MaxChunks {
@@ -384,21 +398,14 @@ func (w *writer) partial(ctx context.Context, atLeast int) error {
 		}
 		ref, err := w.r.putSealed(ctx, chunklist.Encode(chunks), w.keys.metadata.Recipient())
 		if err != nil {
-			return err
+			return errors.Join(err, g.Wait())
 		}
 		p.Lists = append(p.Lists, ref)
 	}
-	for i := range table {
-		if table[i].Pack == (pack.ID{}) {
-			table[i].Used = 0 // on its way
-		}
-	}
-	ref, err := w.r.putTable(ctx, table)
-	if err != nil {
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	p.Table = ref
-	_, err = w.r.append(ctx, nil, p)
+	_, err := w.r.append(ctx, nil, p)
 	return err
 }
 
@@ -484,15 +491,12 @@ func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest
 	if err != nil {
 		return nil, err
 	}
-	to := w.keys.metadata.Recipient()
-	if rec.Layout, err = w.r.putSealed(ctx, b, to); err != nil {
-		return nil, err
-	}
-	if rec.Manifest, err = w.r.putSealed(ctx, manifest, to); err != nil {
-		return nil, err
-	}
-	table := w.b.table
-	if rec.Table, err = w.r.putTable(ctx, table); err != nil {
+	to, table := w.keys.metadata.Recipient(), w.b.table
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { rec.Layout, err = w.r.putSealed(gctx, b, to); return err })
+	g.Go(func() (err error) { rec.Manifest, err = w.r.putSealed(gctx, manifest, to); return err })
+	g.Go(func() (err error) { rec.Table, err = w.r.putTable(gctx, table); return err })
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	rec.Lists = w.lists

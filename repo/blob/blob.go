@@ -57,6 +57,9 @@ type PutOptions struct {
 	// RetainUntil asks the store to refuse deleting and replacing the object
 	// before that time. Put fails with ErrUnsupported where it cannot.
 	RetainUntil time.Time
+	// Untimed says that the caller does not need Info.Time, which may then be zero: it saves
+	// a bucket a request.
+	Untimed bool
 }
 
 // Store keeps objects. It may be used by several goroutines and by several

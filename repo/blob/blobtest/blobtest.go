@@ -337,6 +337,10 @@ func (t *suite) times() {
 			t.Errorf("put at %v, stat %v, %v", i.Time, j.Time, err)
 		}
 	}
+	i, err := t.s.Put(t.ctx, "t/untimed", []byte("x"), blob.PutOptions{Untimed: true})
+	if j, serr := t.other.Stat(t.ctx, "t/untimed"); err != nil || serr != nil || i.Key != j.Key || i.Size != j.Size || j.Time.IsZero() || !i.Time.IsZero() && i != j {
+		t.Errorf("put without its time: %+v, %v; stat %+v, %v", i, err, j, serr)
+	}
 	for i, err := range t.other.List(t.ctx, "t/") {
 		if err != nil {
 			t.Fatal(err)

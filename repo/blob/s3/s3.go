@@ -165,6 +165,9 @@ func (s *Store) Put(ctx context.Context, key string, data []byte, o blob.PutOpti
 	if err != nil {
 		return blob.Info{}, s.mappedPut(ctx, key, err, o)
 	}
+	if o.Untimed { // the checksum covers every byte
+		return blob.Info{Key: key, Size: int64(len(data))}, nil
+	}
 	i, err := s.Stat(ctx, key)
 	if err == nil && i.Size != int64(len(data)) {
 		err = fmt.Errorf("%s: the server stored %d bytes of %d", key, i.Size, len(data))
