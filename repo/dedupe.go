@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
@@ -61,25 +63,15 @@ func (r *Repository) newKnown(ctx context.Context, b *builder, ca string, began 
 		return nil, err
 	}
 	var newest uint64
+	var own []*storedSet
 	for _, set := range slices.Backward(s.sets) {
-		if set.author != me.Host || set.CA != ca || !set.live() {
-			continue
+		if set.author == me.Host && set.CA == ca && set.live() {
+			newest = max(newest, set.seq)
+			own = append(own, set)
 		}
-		newest = max(newest, set.seq)
-		if len(k.bases) == bases {
-			continue
-		}
-		ss, err := r.open(ctx, set)
-		if errors.Is(err, backupset.ErrDamaged) {
-			continue // then its chunks are stored again
-		}
-		if err != nil {
-			return nil, err
-		}
-		if r.missing(ctx, there, ss.table) != nil {
-			continue
-		}
-		k.bases = append(k.bases, &base{ss, map[uint32]uint32{}})
+	}
+	if k.bases, err = r.bases(ctx, own[:min(len(own), bases)], there); err != nil {
+		return nil, err
 	}
 	for _, p := range slices.Backward(s.partials) {
 		// A prune gives up older ones.
@@ -90,6 +82,27 @@ func (r *Repository) newKnown(ctx context.Context, b *builder, ca string, began 
 		}
 	}
 	return k, nil
+}
+
+// bases opens sets to compare with, all at once. One that is damaged is left out: its chunks are stored again.
+func (r *Repository) bases(ctx context.Context, sets []*storedSet, there map[pack.ID]bool) ([]*base, error) {
+	out := make([]*base, len(sets))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, set := range sets {
+		g.Go(func() error {
+			ss, err := r.open(gctx, set)
+			if err != nil {
+				return ignoreDamage(err)
+			}
+			if err := r.missing(gctx, there, ss.table); err != nil {
+				return ignoreDamage(err)
+			}
+			out[i] = &base{ss, map[uint32]uint32{}}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return slices.DeleteFunc(out, func(b *base) bool { return b == nil }), err
 }
 
 // resume makes known what an interrupted run has stored, as far as it is still there.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/seal"
@@ -123,26 +125,34 @@ func (s *sealedSet) load(ctx context.Context) error {
 	if s.layout != nil {
 		return nil
 	}
+	var l *layout
+	var table []chunklist.Entry
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { l, err = s.readLayout(gctx); return err })
+	g.Go(func() (err error) { table, err = s.r.readTable(gctx, s.s.now.Table); return err })
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("set %s: %w", s.s.Set, err)
+	}
+	s.layout, s.table = l, table
+	return nil
+}
+
+func (s *sealedSet) readLayout(ctx context.Context) (*layout, error) {
 	b, err := s.r.getSealed(ctx, s.s.now.Layout, seal.LimitLarge, s.keys.metadata)
 	if err != nil {
-		return fmt.Errorf("set %s: layout: %w", s.s.Set, err)
+		return nil, fmt.Errorf("layout: %w", err)
 	}
 	var l layout
 	if err := json.Unmarshal(b, &l); err != nil {
-		return fmt.Errorf("set %s: layout: %w", s.s.Set, backupset.ErrDamaged)
+		return nil, fmt.Errorf("layout: %w", backupset.ErrDamaged)
 	}
 	if err := l.validate(); err != nil {
-		return fmt.Errorf("set %s: %w", s.s.Set, err)
+		return nil, err
 	}
 	if l.Set != s.s.Set {
-		return fmt.Errorf("set %s: the layout is of %.80q: %w", s.s.Set, l.Set, backupset.ErrDamaged)
+		return nil, fmt.Errorf("the layout is of %.80q: %w", l.Set, backupset.ErrDamaged)
 	}
-	table, err := s.r.readTable(ctx, s.s.now.Table)
-	if err != nil {
-		return fmt.Errorf("set %s: %w", s.s.Set, err)
-	}
-	s.layout, s.table = &l, table
-	return nil
+	return &l, nil
 }
 
 // file is the layout of a file, nil if the set has none of that name.

@@ -145,7 +145,7 @@ func (c *census) use(refs ...Ref) {
 // readPacks reads the headers of all packs.
 func (c *census) readPacks(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(32)
+	g.SetLimit(headerReaders)
 	var uses []*packUse
 	for info, err := range c.r.blob.List(ctx, pack.Dir) {
 		if err != nil {

@@ -1,11 +1,13 @@
 package repo
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/blob"
@@ -14,43 +16,100 @@ import (
 	"github.com/certkeep/certkeep/repo/internal/seal"
 )
 
+// headerReaders is how many headers of packs are read at once.
+const headerReaders = 32
+
 // packs finds segments. What is known of a pack is kept: packs never change.
 type packs struct {
 	r *Repository
 
 	mu      sync.Mutex
-	headers map[pack.ID]map[pack.ID]pack.Segment
+	headers map[pack.ID]*header
 	scanned bool
 }
 
-// header is a pack's header. blob.ErrNotFound if there is no such pack.
-func (p *packs) header(ctx context.Context, id pack.ID) (map[pack.ID]pack.Segment, error) {
-	p.mu.Lock()
-	h := p.headers[id]
-	p.mu.Unlock()
-	if h != nil {
-		return h, nil
-	}
-	info, err := p.r.blob.Stat(ctx, pack.Key(id))
-	if err != nil {
-		return nil, err
-	}
-	return p.read(ctx, id, info.Size)
+// header is what the header of a pack says, once ready is closed.
+type header struct {
+	ready    chan struct{}
+	segments map[pack.ID]pack.Segment
+	size     int64 // of the pack
+	err      error
 }
 
-func (p *packs) read(ctx context.Context, id pack.ID, size int64) (map[pack.ID]pack.Segment, error) {
-	segments, err := pack.ReadHeader(ctx, p.r.blob, id, size)
+// header is a pack's header, which is read once though several ask for it. Its size is that of the object, -1
+// if it is not known. blob.ErrNotFound if there is no such pack.
+func (p *packs) header(ctx context.Context, id pack.ID, size int64) (*header, error) {
+	for {
+		p.mu.Lock()
+		h := p.headers[id]
+		if h == nil {
+			h = &header{ready: make(chan struct{}), size: size}
+			p.headers[id] = h
+			p.mu.Unlock()
+			h.err = p.read(ctx, id, h)
+			if h.err != nil { // to be tried again by who asks next
+				p.mu.Lock()
+				if p.headers[id] == h {
+					delete(p.headers, id)
+				}
+				p.mu.Unlock()
+			}
+			close(h.ready)
+			return h, h.err
+		}
+		p.mu.Unlock()
+		select {
+		case <-h.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if !isDone(h.err) {
+			return h, h.err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		// The one who was reading it lost interest; this one has not.
+	}
+}
+
+// isDone recognises the error of somebody who lost interest.
+func isDone(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (p *packs) read(ctx context.Context, id pack.ID, h *header) error {
+	if h.size < 0 {
+		info, err := p.r.blob.Stat(ctx, pack.Key(id))
+		if err != nil {
+			return err
+		}
+		h.size = info.Size
+	}
+	segments, err := pack.ReadHeader(ctx, p.r.blob, id, h.size)
 	if err != nil {
-		return nil, damage(err)
+		return damage(err)
 	}
-	h := make(map[pack.ID]pack.Segment, len(segments))
+	h.segments = make(map[pack.ID]pack.Segment, len(segments))
 	for _, s := range segments {
-		h[s.ID] = s
+		h.segments[s.ID] = s
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.headers[id] = h
-	return h, nil
+	return nil
+}
+
+// warm reads the headers of the packs that a table names, several at a time, so that find need not wait
+// for one after another. What goes wrong find meets again.
+func (p *packs) warm(ctx context.Context, table []chunklist.Entry) {
+	var g errgroup.Group
+	g.SetLimit(headerReaders)
+	asked := map[pack.ID]bool{}
+	for _, e := range table {
+		if e.Used != 0 && !asked[e.Pack] {
+			asked[e.Pack] = true
+			g.Go(func() error { _, _ = p.header(ctx, e.Pack, -1); return nil })
+		}
+	}
+	_ = g.Wait() // it has no errors
 }
 
 // find finds a segment: where it was put, or where a prune moved it, or by looking through
@@ -58,7 +117,7 @@ func (p *packs) read(ctx context.Context, id pack.ID, size int64) (map[pack.ID]p
 func (p *packs) find(ctx context.Context, e chunklist.Entry) (pack.ID, pack.Segment, error) {
 	try := []pack.ID{e.Pack}
 	for n := 0; n < len(try) && n < 1000; n++ {
-		h, err := p.header(ctx, try[n])
+		h, err := p.header(ctx, try[n], -1)
 		switch {
 		case errors.Is(err, blob.ErrNotFound):
 			try = append(try, p.r.now().moved[try[n]]...)
@@ -66,7 +125,7 @@ func (p *packs) find(ctx context.Context, e chunklist.Entry) (pack.ID, pack.Segm
 		case err != nil:
 			return pack.ID{}, pack.Segment{}, err
 		}
-		if s, ok := h[e.Segment]; ok {
+		if s, ok := h.segments[e.Segment]; ok {
 			return try[n], s, nil
 		}
 		try = append(try, p.r.now().moved[try[n]]...)
@@ -80,34 +139,46 @@ func (p *packs) search(ctx context.Context, want pack.ID) (pack.ID, pack.Segment
 	scanned := p.scanned
 	p.mu.Unlock()
 	if !scanned {
-		for info, err := range p.r.blob.List(ctx, pack.Dir) {
-			if err != nil {
-				return pack.ID{}, pack.Segment{}, err
-			}
-			id, ok := pack.ParseKey(info.Key)
-			if !ok {
-				continue
-			}
-			p.mu.Lock()
-			known := p.headers[id] != nil
-			p.mu.Unlock()
-			if known {
-				continue
-			}
-			if _, err := p.read(ctx, id, info.Size); err != nil && !errors.Is(err, backupset.ErrDamaged) && !errors.Is(err, blob.ErrNotFound) {
-				return pack.ID{}, pack.Segment{}, err
-			}
+		if err := p.scan(ctx); err != nil {
+			return pack.ID{}, pack.Segment{}, err
 		}
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.scanned = true
-	for id, h := range p.headers {
-		if s, ok := h[want]; ok {
+	all := maps.Clone(p.headers)
+	p.mu.Unlock()
+	for id, h := range all {
+		select {
+		case <-h.ready:
+		case <-ctx.Done():
+			return pack.ID{}, pack.Segment{}, ctx.Err()
+		}
+		if s, ok := h.segments[want]; ok {
 			return id, s, nil
 		}
 	}
 	return pack.ID{}, pack.Segment{}, fmt.Errorf("segment %s is missing: %w", want, backupset.ErrDamaged)
+}
+
+// scan reads the headers of all packs. Those that are damaged have no segments.
+func (p *packs) scan(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(headerReaders)
+	for info, err := range p.r.blob.List(ctx, pack.Dir) {
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		if id, ok := pack.ParseKey(info.Key); ok {
+			g.Go(func() error {
+				_, err := p.header(gctx, id, info.Size)
+				if errors.Is(err, backupset.ErrDamaged) || errors.Is(err, blob.ErrNotFound) {
+					return nil
+				}
+				return err
+			})
+		}
+	}
+	return g.Wait()
 }
 
 // putPack stores a pack of segments that have been in another pack, and empties b. Its id follows
@@ -136,8 +207,11 @@ func (p *packs) forget() {
 	p.scanned = false
 }
 
-// segment reads a segment and opens it.
-func (r *Repository) segment(ctx context.Context, e chunklist.Entry) ([]byte, error) {
+// openers keep the memory that segments are opened in.
+var openers = sync.Pool{New: func() any { return new(seal.Opener) }}
+
+// segment reads a segment and opens it, in the memory that it gets.
+func (r *Repository) segment(ctx context.Context, e chunklist.Entry, memory []byte) ([]byte, error) {
 	if !r.Readable() {
 		return nil, ErrNoIdentity
 	}
@@ -145,7 +219,9 @@ func (r *Repository) segment(ctx context.Context, e chunklist.Entry) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	plain, err := seal.Open(sealed, seal.LimitSegment, r.data...)
+	o := openers.Get().(*seal.Opener)
+	defer openers.Put(o)
+	plain, err := o.Open(sealed, memory, seal.LimitSegment, r.data...)
 	if err != nil {
 		return nil, damage(fmt.Errorf("segment %s: %w", e.Segment, err))
 	}
@@ -167,95 +243,5 @@ func (r *Repository) sealedSegment(ctx context.Context, e chunklist.Entry) ([]by
 			continue
 		}
 		return b, damage(err)
-	}
-}
-
-// segmentCacheSize is how much of opened segments is kept, in bytes. Reading a file in
-// order needs one segment of each run that its chunks come from.
-const segmentCacheSize = 32 << 20
-
-// segmentCache keeps opened segments, and opens each once though several ask for it.
-type segmentCache struct {
-	limit int64
-
-	mu    sync.Mutex
-	size  int64
-	order *list.List // of *cached, the least recently used last
-	byID  map[pack.ID]*list.Element
-}
-
-type cached struct {
-	id    pack.ID
-	ready chan struct{}
-	plain []byte
-	err   error
-}
-
-func newSegmentCache(limit int64) *segmentCache {
-	return &segmentCache{limit: limit, order: list.New(), byID: map[pack.ID]*list.Element{}}
-}
-
-// get is the opened segment, by load if it is not there yet.
-func (c *segmentCache) get(ctx context.Context, id pack.ID, load func() ([]byte, error)) ([]byte, error) {
-	for {
-		c.mu.Lock()
-		el, ok := c.byID[id]
-		if !ok {
-			break
-		}
-		c.order.MoveToFront(el)
-		c.mu.Unlock()
-		e := el.Value.(*cached)
-		select {
-		case <-e.ready:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		if e.err == nil || !errors.Is(e.err, context.Canceled) && !errors.Is(e.err, context.DeadlineExceeded) {
-			return e.plain, e.err
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		// The one who was loading it lost interest; this one has not.
-	}
-	e := &cached{id: id, ready: make(chan struct{})}
-	el := c.order.PushFront(e)
-	c.byID[id] = el
-	c.mu.Unlock()
-
-	e.plain, e.err = load()
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e.err != nil { // to be tried again by who asks next
-		c.drop(el)
-	} else {
-		c.size += int64(len(e.plain))
-		for c.size > c.limit && c.order.Back() != el {
-			last := c.order.Back()
-			select {
-			case <-last.Value.(*cached).ready:
-				c.drop(last)
-				continue
-			default:
-			}
-			break // it is being loaded
-		}
-	}
-	close(e.ready)
-	return e.plain, e.err
-}
-
-// drop takes one out. c.mu is held.
-func (c *segmentCache) drop(el *list.Element) {
-	e := el.Value.(*cached)
-	if c.byID[e.id] != el {
-		return
-	}
-	delete(c.byID, e.id)
-	c.order.Remove(el)
-	if e.err == nil {
-		c.size -= int64(len(e.plain))
 	}
 }

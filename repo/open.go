@@ -173,7 +173,7 @@ func newRepository(o Options) *Repository {
 		o.Uploads = 3
 	}
 	r := &Repository{blob: o.Blob, o: o, journals: map[string]*journal.Journal{}, caKeys: map[string]*caKeys{}, seen: map[string]uint64{}, manifests: map[Ref]*backupset.Manifest{}}
-	r.packs = &packs{r: r, headers: map[pack.ID]map[pack.ID]pack.Segment{}}
+	r.packs = &packs{r: r, headers: map[pack.ID]*header{}}
 	r.segments = newSegmentCache(segmentCacheSize)
 	return r
 }

@@ -57,6 +57,7 @@ type reader struct {
 	queue []*stretch     // opened, or on the way
 	ahead int            // bytes of them
 	buf   []byte         // what is left of the stretch being read
+	done  func()         // with that
 	going sync.WaitGroup // those on the way
 }
 
@@ -68,6 +69,7 @@ type stretch struct {
 	entry  chunklist.Entry
 	ready  chan struct{}
 	data   []byte // the chunks one behind another; not to be written to
+	done   func() // with data
 	err    error
 }
 
@@ -79,9 +81,20 @@ func (r *reader) Close() error {
 	r.cancel()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
 	r.closed = true
 	r.going.Wait()
-	r.queue, r.buf = nil, nil
+	for _, st := range r.queue {
+		if st.err == nil {
+			st.done()
+		}
+	}
+	if r.done != nil {
+		r.done()
+	}
+	r.queue, r.buf, r.done = nil, nil, nil
 	return nil
 }
 
@@ -93,6 +106,10 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, fs.ErrClosed
 	}
 	for len(r.buf) == 0 {
+		if r.done != nil {
+			r.done()
+			r.done = nil
+		}
 		if err := r.ctx.Err(); err != nil {
 			return 0, err
 		}
@@ -113,7 +130,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 		r.queue = r.queue[1:]
 		r.ahead -= st.size
-		r.buf = st.data
+		r.buf, r.done = st.data, st.done
 	}
 	n := copy(p, r.buf)
 	r.buf = r.buf[n:]
@@ -138,7 +155,7 @@ func (r *reader) fill() error {
 		go func() {
 			defer r.going.Done()
 			defer close(st.ready)
-			st.data, st.err = r.s.read(r.ctx, r.f, st, r.s.keys.ids())
+			st.data, st.done, st.err = r.s.read(r.ctx, r.f, st, r.s.keys.ids())
 		}()
 	}
 	if len(r.queue) == 0 {
@@ -171,12 +188,23 @@ func (r *reader) stretch(n int64) (*stretch, error) {
 	return st, nil
 }
 
-// read opens the segment of a stretch, takes its chunks, and checks their ids.
-func (s *sealedSet) read(ctx context.Context, f *fileLayout, st *stretch, ids *ids) ([]byte, error) {
-	plain, err := s.r.segments.get(ctx, st.entry.Segment, func() ([]byte, error) { return s.r.segment(ctx, st.entry) })
+// read opens the segment of a stretch, takes its chunks, and checks their ids. done is to be called, once, when
+// the data is not read any more; it is nil if there was an error.
+func (s *sealedSet) read(ctx context.Context, f *fileLayout, st *stretch, ids *ids) (data []byte, done func(), err error) {
+	plain, release, err := s.r.segments.get(ctx, st.entry.Segment, func(memory []byte) ([]byte, error) { return s.r.segment(ctx, st.entry, memory) })
 	if err != nil {
-		return nil, fmt.Errorf("set %s: %s: %w", s.s.Set, f.Name, err)
+		return nil, nil, fmt.Errorf("set %s: %s: %w", s.s.Set, f.Name, err)
 	}
+	data, err = s.chunks(plain, f, st, ids)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return data, release, nil
+}
+
+// chunks takes the chunks of a stretch out of its segment: as a part of it, where they follow each other.
+func (s *sealedSet) chunks(plain []byte, f *fileLayout, st *stretch, ids *ids) ([]byte, error) {
 	inOrder := true
 	for i, c := range st.chunks[1:] {
 		inOrder = inOrder && c.Offset == st.chunks[i].Offset+st.chunks[i].Length
@@ -214,11 +242,12 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 		if err := r.ctx.Err(); err != nil {
 			return n, err
 		}
-		b, err := r.chunkAt(off / r.f.ChunkSize)
+		b, done, err := r.chunkAt(off / r.f.ChunkSize)
 		if err != nil {
 			return n, err
 		}
 		m := copy(p[n:], b[off%r.f.ChunkSize:])
+		done()
 		n += m
 		off += int64(m)
 	}
@@ -228,18 +257,18 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (r *reader) chunkAt(n int64) ([]byte, error) {
+func (r *reader) chunkAt(n int64) (b []byte, done func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, fs.ErrClosed
+		return nil, nil, fs.ErrClosed
 	}
 	c, ok, err := r.lists.at(r.ctx, n)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !ok {
-		return nil, fmt.Errorf("set %s: %s: %w: chunk %d is missing", r.s.s.Set, r.f.Name, backupset.ErrDamaged, n)
+		return nil, nil, fmt.Errorf("set %s: %s: %w: chunk %d is missing", r.s.s.Set, r.f.Name, backupset.ErrDamaged, n)
 	}
 	return r.s.read(r.ctx, r.f, &stretch{first: n, chunks: []chunklist.Chunk{c}, entry: r.lists.table[c.Segment]}, r.ids)
 }

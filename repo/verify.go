@@ -69,6 +69,7 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyResult
 		return nil, ErrNoIdentity
 	}
 	v := &verifier{r: r, o: o, res: &VerifyResult{}, need: map[pack.ID]*packNeed{}, segments: map[pack.ID]*segmentNeed{}, bad: map[string]bool{}, seen: map[string]bool{}}
+	v.memory.New = func() any { return new(opened) }
 	for _, err := range r.now().problems {
 		v.find("", "", err)
 	}
@@ -76,18 +77,22 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyResult
 	if err != nil {
 		return nil, err
 	}
+	if o.Level == LevelInventory {
+		if err := v.list(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := v.keys(ctx); err != nil {
 		return nil, err
 	}
-	for _, s := range sets {
-		if err := v.set(ctx, s); err != nil {
-			return nil, err
-		}
+	if err := v.all(ctx, sets); err != nil {
+		return nil, err
 	}
 	if err := v.packs(ctx); err != nil {
 		return nil, err
 	}
 	v.res.Sets = len(sets)
+	v.sort(sets)
 	for _, s := range sets {
 		if !v.bad[s.Set] {
 			v.res.Sound = append(v.res.Sound, s.Set)
@@ -97,18 +102,27 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyResult
 }
 
 type verifier struct {
-	r   *Repository
-	o   VerifyOptions
-	mu  sync.Mutex
-	res *VerifyResult
+	r *Repository
+	o VerifyOptions
 
-	there    map[string]int64 // objects of metadata, by key; read once
-	seen     map[string]bool  // objects of metadata looked at
+	there map[string]int64 // objects of metadata, by key, at the level of the inventory
+
+	mu       sync.Mutex // of the rest
+	res      *VerifyResult
+	seen     map[string]bool // objects of metadata looked at
 	need     map[pack.ID]*packNeed
 	segments map[pack.ID]*segmentNeed // of all packs
 	bad      map[string]bool          // sets with findings
 	done     int64
 	total    int64
+
+	memory sync.Pool // of *opened
+}
+
+// opened is the memory that a segment is opened in.
+type opened struct {
+	opener seal.Opener
+	plain  []byte
 }
 
 // packNeed is a pack and what sets need of it.
@@ -134,6 +148,11 @@ type chunkNeed struct {
 
 func (n chunkNeed) compare(o chunkNeed) int {
 	return cmp.Or(cmp.Compare(n.off, o.off), cmp.Compare(n.length, o.length), bytes.Compare(n.id[:], o.id[:]), cmp.Compare(n.ca, o.ca))
+}
+
+// claimants are the sets that need the segment.
+func (sn *segmentNeed) claimants() []string {
+	return slices.Compact(slices.Sorted(slices.Values(sn.sets)))
 }
 
 // need is what a set of an authority claims of a segment.
@@ -185,6 +204,42 @@ func (v *verifier) sets() ([]*storedSet, error) {
 	return out, nil
 }
 
+// list lists the objects of metadata.
+func (v *verifier) list(ctx context.Context) error {
+	v.there = map[string]int64{}
+	for info, err := range v.r.blob.List(ctx, metaDir) {
+		if err != nil {
+			return err
+		}
+		v.there[info.Key] = info.Size
+	}
+	return nil
+}
+
+// all looks at the metadata of sets, several at a time: a store may be far away.
+func (v *verifier) all(ctx context.Context, sets []*storedSet) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(setReaders)
+	for _, s := range sets {
+		g.Go(func() error { return v.set(gctx, s) })
+	}
+	return g.Wait()
+}
+
+// setReaders is how many sets are looked at at once. Each takes the memory of a chunk list and a table.
+const setReaders = 8
+
+// sort puts findings in the order of sets: what concerns all comes first.
+func (v *verifier) sort(sets []*storedSet) {
+	at := map[string]int{"": -1}
+	for i, s := range sets {
+		at[s.Set] = i
+	}
+	slices.SortStableFunc(v.res.Findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(at[a.Set], at[b.Set]), cmp.Compare(a.Object, b.Object))
+	})
+}
+
 // keys looks at the objects without which nothing opens, whatever the sets.
 func (v *verifier) keys(ctx context.Context) error {
 	for _, ref := range v.r.now().keyRefs() {
@@ -209,6 +264,7 @@ func (v *verifier) set(ctx context.Context, s *storedSet) error {
 	if err != nil {
 		return v.damage(ctx, s.Set, s.now.Table.key(), err)
 	}
+	v.r.packs.warm(ctx, table)
 	for _, e := range table {
 		if e.Used == 0 {
 			continue
@@ -222,6 +278,8 @@ func (v *verifier) set(ctx context.Context, s *storedSet) error {
 	}
 	ss, err := v.r.openManifest(ctx, s)
 	if errors.Is(err, errForeign) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
 		v.res.Hidden++
 		return nil
 	}
@@ -252,26 +310,24 @@ func (v *verifier) damage(ctx context.Context, set, object string, err error) er
 // meta looks at an object of metadata.
 func (v *verifier) meta(ctx context.Context, set string, ref Ref) error {
 	key := ref.key()
-	if v.seen[key] {
+	v.mu.Lock()
+	seen := v.seen[key]
+	v.seen[key] = true
+	if !seen {
+		v.res.Objects++
+	}
+	v.mu.Unlock()
+	if seen {
 		return nil
 	}
-	v.seen[key] = true
-	v.res.Objects++
 	if v.o.Level != LevelInventory {
 		if _, err := v.r.getMeta(ctx, ref); err != nil {
 			return v.damage(ctx, set, key, err)
 		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
 		v.res.Bytes += ref.Size
 		return nil
-	}
-	if v.there == nil {
-		v.there = map[string]int64{}
-		for info, err := range v.r.blob.List(ctx, metaDir) {
-			if err != nil {
-				return err
-			}
-			v.there[info.Key] = info.Size
-		}
 	}
 	switch size, ok := v.there[key]; {
 	case !ok:
@@ -288,9 +344,15 @@ func (v *verifier) segment(ctx context.Context, s *storedSet, e chunklist.Entry)
 	if err != nil {
 		return v.damage(ctx, s.Set, pack.Key(e.Pack), err)
 	}
+	h, err := v.r.packs.header(ctx, in, -1)
+	if err != nil {
+		return v.damage(ctx, s.Set, pack.Key(e.Pack), err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	n := v.need[in]
 	if n == nil {
-		n = &packNeed{id: in, segments: map[pack.ID]*segmentNeed{}}
+		n = &packNeed{id: in, size: h.size, segments: map[pack.ID]*segmentNeed{}}
 		v.need[in] = n
 	}
 	sn := n.segments[seg.ID]
@@ -308,25 +370,32 @@ func (v *verifier) layout(ctx context.Context, s *storedSet, ss *sealedSet) erro
 	for i := range ss.layout.Files {
 		f := &ss.layout.Files[i]
 		l := ss.list(f)
-		for n := int64(0); n < f.chunks(); n++ {
-			c, _, err := l.at(ctx, n)
+		for n := int64(0); n < f.chunks(); n += chunklist.MaxChunks {
+			_, _, err := l.at(ctx, n)
+			if err == nil && v.o.Level == LevelContent {
+				err = v.chunks(s, ss, f, n, l.have)
+			}
 			if err != nil {
 				if err := v.damage(ctx, s.Set, "", err); err != nil {
 					return err
 				}
 				break
 			}
-			if v.o.Level != LevelContent {
-				n += chunklist.MaxChunks - 1 // only that the list can be read
-				continue
-			}
-			sn := v.segments[ss.table[c.Segment].Segment]
-			if sn == nil {
-				v.find(s.Set, "", fmt.Errorf("%s: chunk %d is in no segment of the table: %w", f.Name, n, backupset.ErrDamaged))
-				break
-			}
-			sn.add(s.CA, c)
 		}
+	}
+	return nil
+}
+
+// chunks notes what segments must hold for the chunks of a file from the n-th on.
+func (v *verifier) chunks(s *storedSet, ss *sealedSet, f *fileLayout, n int64, list []chunklist.Chunk) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, c := range list {
+		sn := v.segments[ss.table[c.Segment].Segment]
+		if sn == nil {
+			return fmt.Errorf("%s: chunk %d is in no segment of the table: %w", f.Name, n+int64(i), backupset.ErrDamaged)
+		}
+		sn.add(s.CA, c)
 	}
 	return nil
 }
@@ -342,12 +411,7 @@ func (v *verifier) packs(ctx context.Context) error {
 		if !v.share(n.id) {
 			continue
 		}
-		info, err := v.r.blob.Stat(ctx, pack.Key(n.id))
-		if err != nil && !errors.Is(err, blob.ErrNotFound) {
-			return err
-		}
-		n.size = info.Size
-		v.total += info.Size
+		v.total += n.size
 		needs = append(needs, n)
 	}
 	slices.SortFunc(needs, func(a, b *packNeed) int { return slices.Compare(a.id[:], b.id[:]) })
@@ -377,7 +441,7 @@ func (v *verifier) pack(ctx context.Context, n *packNeed) error {
 			err = fmt.Errorf("%w: %w", err, backupset.ErrDamaged)
 		}
 		for _, sn := range n.segments {
-			for _, set := range slices.Compact(sn.sets) {
+			for _, set := range sn.claimants() {
 				if err := v.damage(ctx, set, key, err); err != nil {
 					return err
 				}
@@ -418,7 +482,7 @@ func (v *verifier) sealed(ctx context.Context, key string, sn *segmentNeed, s pa
 		if sn == nil {
 			return nil
 		}
-		for _, set := range slices.Compact(sn.sets) {
+		for _, set := range sn.claimants() {
 			if err := v.damage(ctx, set, key, damage(err)); err != nil {
 				return err
 			}
@@ -431,10 +495,13 @@ func (v *verifier) sealed(ctx context.Context, key string, sn *segmentNeed, s pa
 	if v.o.Level != LevelContent || sn == nil {
 		return nil
 	}
-	plain, err := seal.Open(b, seal.LimitSegment, v.r.data...)
+	m := v.memory.Get().(*opened)
+	defer v.memory.Put(m)
+	plain, err := m.opener.Open(b, m.plain, seal.LimitSegment, v.r.data...)
 	if err != nil {
 		return bad(fmt.Errorf("segment %s: %w", s.ID, err))
 	}
+	m.plain = plain
 	makers := make([]*ids, len(sn.cas))
 	for n, ca := range sn.cas {
 		keys, err := v.r.keysOf(ctx, ca)
@@ -470,7 +537,7 @@ func (v *verifier) sealed(ctx context.Context, key string, sn *segmentNeed, s pa
 
 // claimants finds the sets that claim what is wrong of a segment.
 func (v *verifier) claimants(ctx context.Context, key string, sn *segmentNeed, wrong []chunkNeed, why error) error {
-	for _, id := range slices.Compact(sn.sets) {
+	for _, id := range sn.claimants() {
 		for _, s := range v.r.now().find(id) {
 			ss, err := v.r.open(ctx, s)
 			if err != nil {

@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 	"sync"
@@ -109,15 +108,25 @@ const (
 // Open undoes [Seal]. What unfolds to more than limit, one of the constants, is
 // damaged.
 func Open(sealed []byte, limit int64, keys ...age.Identity) ([]byte, error) {
-	packed, err := Decrypt(sealed, keys...)
-	if err != nil {
+	return new(Opener).Open(sealed, nil, limit, keys...)
+}
+
+// Opener opens one object after another in the same memory. It is for one goroutine; its zero
+// value is ready for use.
+type Opener struct{ packed []byte }
+
+// Open is that of the package, in the memory that dst has.
+func (o *Opener) Open(sealed, dst []byte, limit int64, keys ...age.Identity) (_ []byte, err error) {
+	if o.packed, err = decrypt(sealed, o.packed[:0], keys); err != nil {
 		return nil, err
 	}
-	return Expand(packed, limit)
+	return expand(o.packed, dst[:0], limit)
 }
 
 // Decrypt undoes [Encrypt].
-func Decrypt(sealed []byte, keys ...age.Identity) ([]byte, error) {
+func Decrypt(sealed []byte, keys ...age.Identity) ([]byte, error) { return decrypt(sealed, nil, keys) }
+
+func decrypt(sealed, dst []byte, keys []age.Identity) ([]byte, error) {
 	if len(keys) == 0 {
 		return nil, ErrKey
 	}
@@ -129,15 +138,17 @@ func Decrypt(sealed []byte, keys ...age.Identity) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
-	b := bytes.NewBuffer(make([]byte, 0, len(sealed)))
-	if _, err := io.Copy(b, r); err != nil {
+	b := bytes.NewBuffer(slices.Grow(dst, len(sealed)+bytes.MinRead)) // with room for the last read, which gets nothing
+	if _, err := b.ReadFrom(r); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
 	return b.Bytes(), nil
 }
 
 // Expand undoes [Compress].
-func Expand(packed []byte, limit int64) ([]byte, error) {
+func Expand(packed []byte, limit int64) ([]byte, error) { return expand(packed, nil, limit) }
+
+func expand(packed, dst []byte, limit int64) ([]byte, error) {
 	d, err := decoder(limit)
 	if err != nil {
 		return nil, err
@@ -147,7 +158,7 @@ func Expand(packed []byte, limit int64) ([]byte, error) {
 	if err := h.Decode(packed); err == nil && h.HasFCS && h.FrameContentSize <= uint64(limit) {
 		size = int(h.FrameContentSize)
 	}
-	plain, err := d.DecodeAll(packed, make([]byte, 0, size))
+	plain, err := d.DecodeAll(packed, slices.Grow(dst, size))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
