@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/backupset/backupsettest"
 	"github.com/certkeep/certkeep/repo"
@@ -129,30 +131,71 @@ func (f far) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.RoundTripper.RoundTrip(r)
 }
 
-// BenchmarkUploads writes 768 MiB that do not compress into a bucket, with so many uploads at once, and with and without 50 ms
-// more for each request.
-func BenchmarkUploads(b *testing.B) {
+// BenchmarkFar writes 768 MiB that do not compress into a bucket, with so many uploads at once; reads them; and verifies them.
+// Each with and without 50 ms more for each request.
+func BenchmarkFar(b *testing.B) {
 	data := make([]byte, 768<<20)
 	_, _ = rand.Read(data) // never fails
 	server := s3test.Start(b, s3test.Options{TLS: true})
-	for _, uploads := range []int{1, 2, 3, 4, 6} {
+	bucket := func(b *testing.B, name string, by time.Duration) blob.Store {
+		s, err := s3.Open(b.Context(), s3.Address{Bucket: name, Endpoint: server.Endpoint}, s3.Options{Transport: far{server.Transport, by}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}
+	both := func(b *testing.B, what string, do func(b *testing.B, by time.Duration)) {
 		for _, by := range []time.Duration{0, 50 * time.Millisecond} {
-			b.Run(fmt.Sprintf("%d/%v", uploads, by), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/%v", what, by), func(b *testing.B) {
 				b.SetBytes(int64(len(data)))
-				for b.Loop() {
-					b.StopTimer()
-					a := s3.Address{Bucket: server.Bucket(false), Endpoint: server.Endpoint}
-					s, err := s3.Open(b.Context(), a, s3.Options{Transport: far{server.Transport, by}})
-					if err != nil {
-						b.Fatal(err)
-					}
-					r := newWorld(b, s).open(noIdentity, func(o *repo.Options) { o.Uploads = uploads })
-					b.StartTimer()
-					keep(b, r, int64(len(data)), bytes.NewReader(data))
-				}
+				do(b, by)
 			})
 		}
 	}
+	for _, uploads := range []int{1, 2, 3, 4, 6} {
+		both(b, fmt.Sprintf("backup/%d", uploads), func(b *testing.B, by time.Duration) {
+			for b.Loop() {
+				b.StopTimer()
+				r := newWorld(b, bucket(b, server.Bucket(false), by)).open(noIdentity, func(o *repo.Options) { o.Uploads = uploads })
+				b.StartTimer()
+				keep(b, r, int64(len(data)), bytes.NewReader(data))
+			}
+		})
+	}
+	name := server.Bucket(false)
+	w := newWorld(b, bucket(b, name, 0))
+	keep(b, w.open(noIdentity), int64(len(data)), bytes.NewReader(data))
+	both(b, "restore", func(b *testing.B, by time.Duration) {
+		for b.Loop() {
+			r, err := repo.Open(b.Context(), repo.Options{Blob: bucket(b, name, by), Identities: []age.Identity{w.identity}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			entries, err := r.List(b.Context())
+			if err != nil || len(entries) != 1 {
+				b.Fatal(err)
+			}
+			set, err := r.Open(b.Context(), entries[0].ID)
+			if err != nil {
+				b.Fatal(err)
+			}
+			f, _ := set.Manifest().Find(backupset.RoleDatabase)
+			if err := backupset.Check(b.Context(), set, f); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	both(b, "verify", func(b *testing.B, by time.Duration) {
+		for b.Loop() {
+			r, err := repo.Open(b.Context(), repo.Options{Blob: bucket(b, name, by), Identities: []age.Identity{w.identity}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := findings(r, repo.LevelContent); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 // BenchmarkThousandSets opens a repository with a thousand sets of a database of 10 GiB, of 655,360 chunks that all share; lists

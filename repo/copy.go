@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/internal/hint"
@@ -95,6 +96,7 @@ func Copy(ctx context.Context, dst, src *Repository, ids []string, o CopyOptions
 		return res, hint.With(fmt.Errorf("%s and %s: %w", src.Location(), dst.Location(), ErrOtherKeys),
 			"copy with a restore identity, which seals the sets anew; or make the other with certkeep init --like")
 	}
+	m := &mover{dst: dst, src: src, o: o}
 	for _, id := range ids {
 		found := src.now().find(id)
 		if len(found) != 1 {
@@ -106,7 +108,7 @@ func Copy(ctx context.Context, dst, src *Repository, ids []string, o CopyOptions
 		}
 		var n int64
 		err := dst.during(ctx, func(l *lease) (err error) {
-			n, err = copySet(ctx, l, dst, src, found[0], o)
+			n, err = m.copy(ctx, l, found[0])
 			return err
 		})
 		if err != nil {
@@ -117,7 +119,9 @@ func Copy(ctx context.Context, dst, src *Repository, ids []string, o CopyOptions
 	return res, nil
 }
 
-func copySet(ctx context.Context, l *lease, dst, src *Repository, s *storedSet, o CopyOptions) (stored int64, err error) {
+func (m *mover) copy(ctx context.Context, l *lease, s *storedSet) (stored int64, err error) {
+	dst, src := m.dst, m.src
+	m.set, m.stored = s.Set, 0
 	if err := dst.refresh(ctx); err != nil {
 		return 0, err
 	}
@@ -125,17 +129,17 @@ func copySet(ctx context.Context, l *lease, dst, src *Repository, s *storedSet, 
 	if err != nil {
 		return 0, err
 	}
-	m := &mover{dst: dst, src: src, o: o, set: s.Set}
 	if err := m.segments(ctx, table); err != nil {
 		return 0, err
 	}
 	rec := s.setRecord
 	rec.objects, rec.Origin, rec.New = s.now, s.hash, 0
-	for _, ref := range append([]Ref{s.Manifest, s.now.Layout}, s.now.Lists...) {
-		if err := src.copyMeta(ctx, dst, ref); err != nil {
+	refs := append([]Ref{s.Manifest, s.now.Layout}, s.now.Lists...)
+	for size, err := range inOrder(ctx, refs, segmentsAtOnce, func(ctx context.Context, ref Ref) (int64, error) { return ref.Size, src.copyMeta(ctx, dst, ref) }) {
+		if err != nil {
 			return 0, err
 		}
-		m.stored += ref.Size
+		m.stored += size
 	}
 	if rec.Table, err = dst.putTable(ctx, table); err != nil {
 		return 0, err
@@ -164,6 +168,7 @@ func copySet(ctx context.Context, l *lease, dst, src *Repository, s *storedSet, 
 	if _, err := dst.publish(ctx, l, s.Set, table, records...); err != nil {
 		return 0, err
 	}
+	m.learn(table)
 	return rec.Stored, nil
 }
 
@@ -171,35 +176,40 @@ func copySet(ctx context.Context, l *lease, dst, src *Repository, s *storedSet, 
 type mover struct {
 	dst, src *Repository
 	o        CopyOptions
-	set      string
-	stored   int64
-	b        pack.Builder
-	waiting  []int // lines of the table whose pack is being filled
+	there    map[pack.ID]pack.ID // segments in the destination → where; nil before they were looked for
+
+	set     string // being copied
+	stored  int64
+	b       pack.Builder
+	waiting []int // lines of the table whose pack is being filled
 }
 
 // segments copies those of a table that are not there, and makes the table say where they
 // are.
 func (m *mover) segments(ctx context.Context, table []chunklist.Entry) error {
-	there, err := m.known(ctx)
-	if err != nil {
-		return err
+	if m.there == nil {
+		if err := m.look(ctx); err != nil {
+			return err
+		}
 	}
 	var need []int
 	for i, e := range table {
 		if e.Used == 0 {
 			continue
 		}
-		if in, ok := there[e.Segment]; ok {
+		if in, ok := m.there[e.Segment]; ok {
 			table[i].Pack = in
 			continue
 		}
 		need = append(need, i)
 	}
-	for n, i := range need {
-		sealed, err := m.src.sealedSegment(ctx, table[i])
+	n := 0
+	for sealed, err := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, i int) ([]byte, error) { return m.src.sealedSegment(ctx, table[i]) }) {
 		if err != nil {
 			return err
 		}
+		i := need[n]
+		n++
 		m.waiting = append(m.waiting, i)
 		if m.b.Add(table[i].Segment, sealed) {
 			if err := m.flush(ctx, table); err != nil {
@@ -207,7 +217,7 @@ func (m *mover) segments(ctx context.Context, table []chunklist.Entry) error {
 			}
 		}
 		if m.o.Progress != nil {
-			m.o.Progress(m.set, int64(n+1), int64(len(need)))
+			m.o.Progress(m.set, int64(n), int64(len(need)))
 		}
 	}
 	return m.flush(ctx, table)
@@ -229,34 +239,43 @@ func (m *mover) flush(ctx context.Context, table []chunklist.Entry) error {
 	return nil
 }
 
-// known are the segments of the sets in the destination that this host wrote. Others' tables
-// are not relied on: one could name a segment that is not there.
-func (m *mover) known(ctx context.Context) (map[pack.ID]pack.ID, error) {
-	out := map[pack.ID]pack.ID{}
+// look finds the segments of the sets in the destination that this host wrote. Others' tables
+// are not relied on: one could name a segment that is not there. It is done once for all sets: what
+// a prune deletes since is noticed before a set is published.
+func (m *mover) look(ctx context.Context) error {
 	packs, err := m.dst.packsThere(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	me, _, err := m.dst.author()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	var tables []Ref
 	for _, s := range m.dst.now().sets {
-		if !s.live() || s.author != me {
-			continue
+		if s.live() && s.author == me {
+			tables = append(tables, s.now.Table)
 		}
-		table, err := m.dst.readTable(ctx, s.now.Table)
+	}
+	m.there = map[pack.ID]pack.ID{}
+	for table, err := range inOrder(ctx, tables, smallAtOnce, m.dst.readTable) {
 		if err != nil {
 			if ignoreDamage(err) == nil {
 				continue
 			}
-			return nil, err
+			m.there = nil
+			return err
 		}
-		for _, e := range table {
-			if e.Used != 0 && packs[e.Pack] {
-				out[e.Segment] = e.Pack
-			}
+		m.learn(slices.DeleteFunc(table, func(e chunklist.Entry) bool { return !packs[e.Pack] }))
+	}
+	return nil
+}
+
+// learn notes where the segments of a table are.
+func (m *mover) learn(table []chunklist.Entry) {
+	for _, e := range table {
+		if e.Used != 0 {
+			m.there[e.Segment] = e.Pack
 		}
 	}
-	return out, nil
 }

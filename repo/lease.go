@@ -161,10 +161,20 @@ func (r *Repository) leases(ctx context.Context, now time.Time) (active []active
 	}
 	runs := map[string]*run{}
 	s := r.now()
+	var found []blob.Info
 	for info, err := range r.blob.List(ctx, leaseDir) {
 		if err != nil {
 			return nil, nil, err
 		}
+		found = append(found, info)
+	}
+	n := 0
+	for rec, err := range inOrder(ctx, found, smallAtOnce, func(ctx context.Context, info blob.Info) (*leaseRecord, error) { return r.readLease(ctx, s, info) }) {
+		if err != nil {
+			return nil, nil, err
+		}
+		info := found[n]
+		n++
 		author, name, ok := strings.Cut(strings.TrimPrefix(info.Key, leaseDir), "/")
 		id, _, ok2 := strings.Cut(name, "-")
 		if !ok || !ok2 {
@@ -176,10 +186,6 @@ func (r *Repository) leases(ctx context.Context, now time.Time) (active []active
 			runs[author+"/"+id] = x
 		}
 		x.keys = append(x.keys, info.Key)
-		rec, err := r.readLease(ctx, s, info)
-		if err != nil {
-			return nil, nil, err
-		}
 		if rec == nil || rec.Author != author || rec.Run != id {
 			continue
 		}

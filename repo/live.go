@@ -118,8 +118,10 @@ func (c *census) count(ctx context.Context) error {
 	if m := c.s.mark; m != nil {
 		c.use(m.Object)
 	}
-	for _, t := range tables {
-		entries, err := c.r.readTable(ctx, t)
+	n := 0
+	for entries, err := range inOrder(ctx, tables, smallAtOnce, c.r.readTable) {
+		t := tables[n]
+		n++
 		if errors.Is(err, blob.ErrNotFound) && !live[t] {
 			continue // another prune was here first
 		}

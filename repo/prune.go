@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -248,30 +249,33 @@ const batch = 200
 // delete deletes the dead objects that have been noted for long enough. again says that
 // what is dead must be computed anew, because that was too long ago.
 func (p *pruner) delete(ctx context.Context, c *census, dead map[string]int64, since map[string]time.Time) (again bool, err error) {
-	n := 0
-	for _, key := range slices.Sorted(maps.Keys(dead)) {
+	due := slices.DeleteFunc(slices.Sorted(maps.Keys(dead)), func(key string) bool {
 		at, noted := since[key]
-		if p.o.Grace > 0 && (!noted || c.now.Sub(at) < p.o.Grace) {
-			continue
-		}
-		if n%batch == 0 {
-			p.o.Progress("deleting")
-			if err := p.lease.good(ctx); err != nil {
-				return false, err
-			}
-			if p.lease.at().Sub(c.now) > leaseTime/2 {
-				return true, nil
-			}
-		}
-		n++
-		if err := p.r.blob.Delete(ctx, key); err != nil {
+		return p.o.Grace > 0 && (!noted || c.now.Sub(at) < p.o.Grace)
+	})
+	for keys := range slices.Chunk(due, batch) {
+		p.o.Progress("deleting")
+		if err := p.lease.good(ctx); err != nil {
 			return false, err
 		}
-		p.res.Deleted++
-		p.res.Freed += dead[key]
-		delete(dead, key)
+		if p.lease.at().Sub(c.now) > leaseTime/2 {
+			return true, nil
+		}
+		for key, err := range p.deleteAll(ctx, keys) {
+			if err != nil {
+				return false, err
+			}
+			p.res.Deleted++
+			p.res.Freed += dead[key]
+			delete(dead, key)
+		}
 	}
 	return false, nil
+}
+
+// deleteAll deletes objects, several at a time, and yields their keys.
+func (p *pruner) deleteAll(ctx context.Context, keys []string) iter.Seq2[string, error] {
+	return inOrder(ctx, keys, smallAtOnce, func(ctx context.Context, key string) (string, error) { return key, p.r.blob.Delete(ctx, key) })
 }
 
 // note notes what is dead and was not deleted.
@@ -304,11 +308,9 @@ func (p *pruner) note(ctx context.Context, dead map[string]int64, since map[stri
 }
 
 func (p *pruner) deleteLeases(ctx context.Context, c *census) error {
-	for _, key := range c.stale {
-		if strings.Contains(key, "/"+p.lease.run+"-") {
-			continue
-		}
-		if err := p.r.blob.Delete(ctx, key); err != nil {
+	stale := slices.DeleteFunc(c.stale, func(key string) bool { return strings.Contains(key, "/"+p.lease.run+"-") })
+	for _, err := range p.deleteAll(ctx, stale) {
+		if err != nil {
 			return err
 		}
 	}
@@ -355,11 +357,16 @@ func (p *pruner) move(ctx context.Context, c *census, dead map[string]int64) err
 	for _, u := range p.sparse(c) {
 		p.o.Progress("moving segments")
 		whole := true
+		var need []pack.Segment
 		for _, s := range u.segments {
-			if c.segments[s.ID] == 0 || put[s.ID] {
-				continue
+			if c.segments[s.ID] != 0 && !put[s.ID] {
+				need = append(need, s)
 			}
-			sealed, err := pack.Read(ctx, p.r.blob, u.id, s)
+		}
+		n := 0
+		for sealed, err := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, s pack.Segment) ([]byte, error) { return pack.Read(ctx, p.r.blob, u.id, s) }) {
+			s := need[n]
+			n++
 			if errors.Is(err, pack.ErrDamaged) {
 				p.res.Damaged = append(p.res.Damaged, err)
 				whole = false
@@ -367,6 +374,9 @@ func (p *pruner) move(ctx context.Context, c *census, dead map[string]int64) err
 			}
 			if err != nil {
 				return fmt.Errorf("moving segments: %w", err)
+			}
+			if put[s.ID] { // twice in one pack
+				continue
 			}
 			put[s.ID] = true
 			p.res.Moved += s.Length

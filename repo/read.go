@@ -36,8 +36,8 @@ func (s *sealedSet) Open(ctx context.Context, f backupset.File) (backupset.ReadA
 // How much of a file is opened before it is asked for, in bytes, and in how many stretches at most: where few pages were
 // changed, stretches are short, and most lie in the same segments.
 const (
-	ahead     = 6 << 20
-	maxQueued = 32
+	ahead     = 24 << 20
+	maxQueued = 48
 )
 
 // reader is an open file. Reading in order opens segments ahead.
@@ -54,6 +54,7 @@ type reader struct {
 
 	pos   int64
 	next  int64          // chunk that the next stretch begins with
+	warm  bool           // the headers of its packs are being read
 	queue []*stretch     // opened, or on the way
 	ahead int            // bytes of them
 	buf   []byte         // what is left of the stretch being read
@@ -140,6 +141,10 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // fill starts opening what comes next. r.mu is held.
 func (r *reader) fill() error {
+	if !r.warm {
+		r.warm = true
+		r.going.Go(func() { r.s.r.packs.warm(r.ctx, r.lists.table) })
+	}
 	for r.ahead < ahead && len(r.queue) < maxQueued && r.next < r.f.chunks() {
 		st, err := r.stretch(r.next)
 		if err != nil {

@@ -242,12 +242,17 @@ func (v *verifier) sort(sets []*storedSet) {
 
 // keys looks at the objects without which nothing opens, whatever the sets.
 func (v *verifier) keys(ctx context.Context) error {
-	for _, ref := range v.r.now().keyRefs() {
-		if err := v.meta(ctx, "", ref); err != nil {
-			return err
-		}
+	return v.metas(ctx, "", v.r.now().keyRefs())
+}
+
+// metas looks at objects of metadata, several at a time.
+func (v *verifier) metas(ctx context.Context, set string, refs []Ref) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(segmentsAtOnce)
+	for _, ref := range refs {
+		g.Go(func() error { return v.meta(gctx, set, ref) })
 	}
-	return nil
+	return g.Wait()
 }
 
 // set looks at the metadata of a set, and notes which segments it needs.
@@ -255,10 +260,8 @@ func (v *verifier) set(ctx context.Context, s *storedSet) error {
 	if v.r.now().cas[s.CA] == nil { // keys has looked at those that are
 		v.find(s.Set, "", fmt.Errorf("the keys of authority %s are in no journal: %w", s.CA, backupset.ErrDamaged))
 	}
-	for _, ref := range s.refs() {
-		if err := v.meta(ctx, s.Set, ref); err != nil {
-			return err
-		}
+	if err := v.metas(ctx, s.Set, s.refs()); err != nil {
+		return err
 	}
 	table, err := v.r.readTable(ctx, s.now.Table)
 	if err != nil {
@@ -416,12 +419,16 @@ func (v *verifier) packs(ctx context.Context) error {
 	}
 	slices.SortFunc(needs, func(a, b *packNeed) int { return slices.Compare(a.id[:], b.id[:]) })
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(2) // each takes the memory of a pack
+	g.SetLimit(packReaders)
 	for _, n := range needs {
 		g.Go(func() error { return v.pack(gctx, n) })
 	}
 	return g.Wait()
 }
+
+// packReaders is how many packs are verified at once. Each takes the memory of a pack; a store that is far away needs
+// more of them than there are cores.
+const packReaders = 4
 
 // share reports whether a pack is in the share to be read.
 func (v *verifier) share(id pack.ID) bool {
