@@ -353,12 +353,13 @@ func (r *Repository) now() *state {
 
 // unlock opens the repository's keys with the restore identities.
 func (r *Repository) unlock(ctx context.Context) error {
+	ids, others := askedOf(r.o.Identities)
 	for _, slot := range r.now().openers() {
 		b, err := r.getMeta(ctx, slot.Object)
 		if err != nil {
 			return fmt.Errorf("restore recipient %s: %w", slot.ID, err)
 		}
-		plain, err := seal.Decrypt(b, r.o.Identities...)
+		plain, err := seal.Decrypt(b, ids...)
 		if errors.Is(err, ErrKey) {
 			continue
 		}
@@ -366,6 +367,11 @@ func (r *Repository) unlock(ctx context.Context) error {
 			return damage(fmt.Errorf("restore recipient %s: %w", slot.ID, err))
 		}
 		return r.unlocked(ctx, plain)
+	}
+	for _, o := range others {
+		if o.failed != nil {
+			return fmt.Errorf("%s: restore identity: %w", r.blob.Location(), o.failed)
+		}
 	}
 	return hint.With(fmt.Errorf("%s: %w: the identity is none of its restore recipients", r.blob.Location(), ErrKey),
 		"certkeep recipient list shows whose identities open it")

@@ -53,11 +53,23 @@ func NewRecipient(public, comment string, to age.Recipient) Recipient {
 
 // sealTo seals the repository's identities to a recipient.
 func (r *Repository) sealTo(ctx context.Context, rc Recipient, epoch int, identities []byte) (slotRecord, error) {
+	b, err := rc.seal(identities)
+	if err != nil {
+		return slotRecord{}, err
+	}
+	return r.putSlot(ctx, rc, epoch, b)
+}
+
+func (rc Recipient) seal(identities []byte) ([]byte, error) {
 	b, err := seal.Encrypt(identities, rc.age)
 	if err != nil {
-		return slotRecord{}, fmt.Errorf("recipient %s: %w", rc.name(), err)
+		return nil, fmt.Errorf("recipient %s: %w", rc.name(), err)
 	}
-	ref, err := r.putMeta(ctx, b)
+	return b, nil
+}
+
+func (r *Repository) putSlot(ctx context.Context, rc Recipient, epoch int, sealed []byte) (slotRecord, error) {
+	ref, err := r.putMeta(ctx, sealed)
 	if err != nil {
 		return slotRecord{}, err
 	}
@@ -178,20 +190,29 @@ func (r *Repository) newEpoch(ctx context.Context, epoch int, to []Recipient) ([
 	if err != nil {
 		return nil, err
 	}
-	data := append([]age.Identity{key}, r.data...)
-	seed := hex.EncodeToString(r.rootKey.Seed())
-	ref, err := r.putSealed(ctx, []byte(seed), key.Recipient())
+	before := r.data
+	r.data = append([]age.Identity{key}, before...)
+	identities, err := r.identities()
+	// A recipient may be a program, which may fail: that is seen before anything is stored.
+	var sealed [][]byte
+	for _, rc := range to {
+		var b []byte
+		if err == nil {
+			b, err = rc.seal(identities)
+		}
+		sealed = append(sealed, b)
+	}
 	if err != nil {
+		r.data = before
 		return nil, err
 	}
-	r.data = data
-	identities, err := r.identities()
+	ref, err := r.putSealed(ctx, []byte(hex.EncodeToString(r.rootKey.Seed())), key.Recipient())
 	if err != nil {
 		return nil, err
 	}
 	records := []any{keyRecord{typeKey, epoch, key.Recipient().String(), ref}}
-	for _, rc := range to {
-		rec, err := r.sealTo(ctx, rc, epoch, identities)
+	for i, rc := range to {
+		rec, err := r.putSlot(ctx, rc, epoch, sealed[i])
 		if err != nil {
 			return nil, err
 		}

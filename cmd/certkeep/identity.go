@@ -11,7 +11,6 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
-	"filippo.io/age/plugin"
 
 	"github.com/certkeep/certkeep/connect"
 	"github.com/certkeep/certkeep/internal/secretfile"
@@ -67,7 +66,7 @@ func readIdentity(ctx context.Context, c *console, name string) ([]age.Identity,
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		id, err := parseIdentity(c, line)
+		id, err := parseIdentity(ctx, c, line)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -82,9 +81,9 @@ func readIdentity(ctx context.Context, c *console, name string) ([]age.Identity,
 // maxWorkFactor is the most that a passphrase may cost: 2^20 is some seconds, and a gigabyte.
 const maxWorkFactor = 20
 
-func parseIdentity(c *console, line string) (age.Identity, error) {
+func parseIdentity(ctx context.Context, c *console, line string) (age.Identity, error) {
 	if strings.HasPrefix(line, "AGE-PLUGIN-") {
-		return plugin.NewIdentity(line, pluginUI(c))
+		return newPluginIdentity(ctx, c, line)
 	}
 	ids, err := age.ParseIdentities(strings.NewReader(line))
 	if err != nil || len(ids) != 1 {
@@ -144,35 +143,23 @@ func parseRecipient(ctx context.Context, c *console, text, comment string) (repo
 		}
 		return repo.NewRecipient("", comment, to), nil
 	}
-	to, err := publicRecipient(c, text)
+	to, err := publicRecipient(ctx, c, text)
 	if err != nil {
+		if hintOf(err) != "" { // of a plugin: the command line is right
+			return repo.Recipient{}, fmt.Errorf("recipient: %w", err)
+		}
 		return repo.Recipient{}, usagef("recipient: %w", err)
 	}
 	return repo.NewRecipient(text, comment, to), nil
 }
 
-func publicRecipient(c *console, text string) (age.Recipient, error) {
+func publicRecipient(ctx context.Context, c *console, text string) (age.Recipient, error) {
 	rs, err := age.ParseRecipients(strings.NewReader(text))
 	if err == nil && len(rs) == 1 {
 		return rs[0], nil
 	}
-	if p, perr := plugin.NewRecipient(text, pluginUI(c)); perr == nil {
-		return p, nil
+	if p, perr := newPluginRecipient(ctx, c, text); perr == nil {
+		return p, p.talk.found(p.to.Name())
 	}
 	return nil, fmt.Errorf("%.100q is no recipient of age", text)
-}
-
-// pluginUI lets a program for hardware keys talk to the user.
-func pluginUI(c *console) *plugin.ClientUI {
-	return &plugin.ClientUI{
-		DisplayMessage: func(name, message string) error { c.warn("%s: %s", name, message); return nil },
-		RequestValue: func(name, prompt string, _ bool) (string, error) {
-			b, err := c.ask(context.Background(), name+": "+prompt, false)
-			return string(b), err
-		},
-		Confirm: func(name, _, _, _ string) (bool, error) {
-			return false, fmt.Errorf("%s asks a question that certkeep cannot put", name)
-		},
-		WaitTimer: func(name string) { c.warn("waiting for %s", name) },
-	}
 }

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		programName: func() { os.Exit(guardedStatus()) },
+		testPlugin:  func() { os.Exit(testPluginStatus()) },
 	})
 }
 

@@ -29,7 +29,7 @@ func (c *console) verbs(use, short, example string, verbs ...*cobra.Command) *co
 		}),
 	}
 	cmd.AddCommand(verbs...)
-	return describe(cmd, example, exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitInterrupted)
+	return describe(cmd, example, exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func newRecipientCommand(c *console) *cobra.Command {
@@ -94,7 +94,7 @@ func newRecipientListCommand(c *console) *cobra.Command {
 		}),
 	}
 	o.addFlags(cmd.Flags(), "the repository")
-	return describe(cmd, "certkeep recipient list -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitNoRepo, exitInterrupted)
+	return describe(cmd, "certkeep recipient list -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitUnreachable, exitInterrupted)
 }
 
 type recipientAddOptions struct {
@@ -132,7 +132,7 @@ a restore identity that opens it now. AGE is the public key of the other; with
 	f.BoolVar(&o.postQuantum, "post-quantum", false, "with --identity-out: one that a quantum computer does not break either")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and change nothing")
 	return describe(cmd, "certkeep recipient add -r /mnt/backup/pki --identity /media/safe/pki-restore.key age1… --comment 'vault in Bonn'",
-		exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 // atMostOne is cobra's check of an argument that may be left out.
@@ -225,7 +225,7 @@ A passphrase that stays is asked for once more.`,
 	f.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase of a recipient that stays from the first line of `FILE`")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say who would be removed, and change nothing")
 	return describe(cmd, "certkeep recipient remove -r /mnt/backup/pki --identity /media/safe/pki-restore.key 1f2e",
-		exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func runRecipientRemove(ctx context.Context, c *console, o recipientRemoveOptions, name string) error {
@@ -269,7 +269,7 @@ func runRecipientRemove(ctx context.Context, c *console, o recipientRemoveOption
 // again makes a recipient that stays what the new key is sealed to.
 func (o *recipientRemoveOptions) again(ctx context.Context, c *console, rc repo.Recipient) (age.Recipient, error) {
 	if rc.Kind != repo.KindPassphrase {
-		return publicRecipient(c, rc.Public)
+		return publicRecipient(ctx, c, rc.Public)
 	}
 	name := passphraseWord
 	if o.passphraseFile != "" {
