@@ -27,6 +27,9 @@ var (
 	ErrRolledBack = errors.New("the repository was rolled back or replaced")
 	// ErrClock: this machine's clock is behind what it wrote earlier.
 	ErrClock = errors.New("the clock went backwards")
+	// ErrNoted: an object that must be stored is there already, nothing refers to it, and a prune has noted it as
+	// dead: another may delete it at any moment.
+	ErrNoted = errors.New("it is there already, and a prune has noted it as dead")
 	// ErrLease: the run was held up for so long that a prune need not respect it any more.
 	ErrLease = errors.New("the lease of this run has expired")
 )

@@ -3,13 +3,16 @@ package repo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
+	"github.com/certkeep/certkeep/repo/internal/pack"
 	"github.com/certkeep/certkeep/repo/internal/seal"
 )
 
@@ -167,7 +170,13 @@ func (s *sealedSet) file(role backupset.Role, name string) *fileLayout {
 
 // putTable stores a table of segments. No key is needed to read it.
 func (r *Repository) putTable(ctx context.Context, table []chunklist.Entry) (Ref, error) {
-	return r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil))
+	ref, err := r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(table), nil))
+	if errors.Is(err, ErrNoted) && len(table) < chunklist.MaxSegments {
+		// The same, with another hash: a line of which nothing is used.
+		own := chunklist.Entry{Segment: pack.ID(random(len(pack.ID{})))}
+		ref, err = r.putMeta(ctx, seal.Compress(chunklist.EncodeTable(append(slices.Clone(table), own)), nil))
+	}
+	return ref, err
 }
 
 // readTable reads what putTable stored.

@@ -11,6 +11,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/certkeep/certkeep/backupset"
+	"github.com/certkeep/certkeep/internal/hint"
 	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/repo/internal/seal"
 )
@@ -22,11 +23,34 @@ func (r *Repository) putMeta(ctx context.Context, data []byte) (Ref, error) {
 	err := r.put(ctx, ref.key(), data)
 	if errors.Is(err, blob.ErrExists) {
 		// The same content; unless it was damaged since.
-		if _, err = r.getMeta(ctx, ref); err != nil {
+		if _, err = r.getMeta(ctx, ref); err == nil {
+			err = r.unnoted(ctx, ref)
+		}
+		if err != nil {
 			return ref, fmt.Errorf("storing it again: %w", err)
 		}
 	}
 	return ref, err
+}
+
+// unnoted fails with ErrNoted if a prune has noted as dead an object that was there when it was to be stored.
+// The lease of a run protects what is younger than the run, and that is older. If no prune has noted it by now,
+// none deletes it before the grace is over, and by then something refers to it.
+func (r *Repository) unnoted(ctx context.Context, ref Ref) error {
+	if r.now() == nil {
+		return nil // the repository is only being made
+	}
+	if err := r.refresh(ctx); err != nil {
+		return err
+	}
+	since, err := r.noted(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := since[ref.key()]; ok {
+		return hint.With(fmt.Errorf("%s: %w", ref.key(), ErrNoted), "certkeep prune deletes it when its time has come; then do this again")
+	}
+	return nil
 }
 
 // getMeta reads an object and compares it with its hash.

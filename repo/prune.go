@@ -194,7 +194,7 @@ func (p *pruner) run(ctx context.Context) error {
 	if err := p.deleteLeases(ctx, c); err != nil {
 		return err
 	}
-	since, err := p.noted(ctx)
+	since, err := p.r.noted(ctx)
 	if err != nil {
 		return err
 	}
@@ -215,13 +215,13 @@ func (p *pruner) run(ctx context.Context) error {
 }
 
 // noted says since when objects have been noted as dead without a break.
-func (p *pruner) noted(ctx context.Context) (map[string]time.Time, error) {
+func (r *Repository) noted(ctx context.Context) (map[string]time.Time, error) {
 	since := map[string]time.Time{}
-	m := p.r.now().mark
+	m := r.now().mark
 	if m == nil {
 		return since, nil
 	}
-	b, err := p.r.getMeta(ctx, m.Object)
+	b, err := r.getMeta(ctx, m.Object)
 	if ignoreDamage(err) != nil {
 		return nil, err
 	}
@@ -300,7 +300,7 @@ func (p *pruner) note(ctx context.Context, dead map[string]int64, since map[stri
 		return nil
 	}
 	ref, err := p.r.putMeta(ctx, seal.Compress([]byte(b.String()), nil))
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNoted) { // a note that is deleted only has what is dead noted anew
 		return err
 	}
 	_, err = p.r.append(ctx, nil, markRecord{typeMark, ref})

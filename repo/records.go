@@ -178,5 +178,8 @@ type movedRecord struct {
 type layoutRecord struct {
 	Type string  `json:"type"`
 	Set  setName `json:"set"`
+	// Of is the hash of the entry that published the set: the root's journal is copied into repositories made like this one, where a
+	// set of that name is another's copy. Empty means any.
+	Of string `json:"of,omitempty"`
 	objects
 }

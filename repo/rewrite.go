@@ -200,7 +200,7 @@ func (w *rewriter) publish(ctx context.Context, s *sealedSet) error {
 		table[n].Mark(now.Offset, now.Length)
 		return now
 	}
-	rec := layoutRecord{Type: typeLayout, Set: s.s.name()}
+	rec := layoutRecord{Type: typeLayout, Set: s.s.name(), Of: s.s.hash}
 	l := layout{Schema: schema, Set: s.s.Set}
 	to := s.keys.metadata.Recipient()
 	for i := range s.layout.Files {

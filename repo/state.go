@@ -274,7 +274,7 @@ func (f *folder) second(author string, e *journal.Entry, raw json.RawMessage) er
 		})
 	case typeLayout:
 		return read(raw, func(r layoutRecord) error {
-			if s := f.of(r.Set, e); s != nil && author == journal.Root {
+			if s := f.of(r.Set, e); s != nil && author == journal.Root && (r.Of == "" || r.Of == s.hash) {
 				s.before = append(s.before, replaced{s.now, e.Stored})
 				s.now = r.objects
 			}

@@ -428,7 +428,7 @@ func (v *verifier) packs(ctx context.Context) error {
 
 // packReaders is how many packs are verified at once. Each takes the memory of a pack; a store that is far away needs
 // more of them than there are cores.
-const packReaders = 4
+const packReaders = 3
 
 // share reports whether a pack is in the share to be read.
 func (v *verifier) share(id pack.ID) bool {

@@ -120,7 +120,7 @@ journal() {
 		fi
 		[[ $broken == no || -z ${4-} ]] || : >"$work/one"
 		next=$((10#$n + 1)) previous=$hash
-		head -n 1 "$f" | jq -c --argjson t "$(stat -c %.6Y "$f")" '{author, seq, stored: $t, records: (.records // [])}' >>"$work/one"
+		head -n 1 "$f" | jq -c --argjson t "$(stat -c %.6Y "$f")" --arg h "$hash" '{author, seq, stored: $t, hash: $h, records: (.records // [])}' >>"$work/one"
 	done
 	if [[ -n ${4-} && $previous != "$4" ]]; then
 		say "WARNING: journal of $1: entry $3 is not the one that was there when the host was revoked: nothing of it counts"
@@ -147,15 +147,15 @@ jq -s --slurpfile hosts "$work/hosts" '
 	def named($n): .author == $n.author and .set == $n.set;
 	def of($n; $e): [.sets | to_entries[] | select(.value | named($n) and
 		(if ($n.entry // 0) != 0 then .seq == $n.entry else $n.author == $e.author and .seq <= $e.seq end)) | .key] | last;
-	[.[] | . as $e | .records[]? | {author: $e.author, seq: $e.seq, stored: $e.stored, r: .}] as $all
-	| {sets: [$all[] | select(.r.type == "set" and may("backup")) | .r + {author, seq, stored, state: "", objects: .r}]}
+	[.[] | . as $e | .records[]? | {author: $e.author, seq: $e.seq, stored: $e.stored, hash: $e.hash, r: .}] as $all
+	| {sets: [$all[] | select(.r.type == "set" and may("backup")) | .r + {author, seq, stored, hash, state: "", objects: .r}]}
 	| reduce ($all[] | select((.r.type == "withdrawn") or (.r.type == "receipt"))) as $e (.;
 		of({author: $e.author, set: $e.r.set}; $e) as $i
 		| if $i == null then . elif $e.r.type == "receipt" then .sets[$i].receipt = $e.r.object.sha256 else .sets[$i].state = "withdrawn" end)
 	| reduce ($all[] | select(.r.type == "forget" and may("retention"))) as $e (.;
 		reduce ($e.r.sets[]?) as $n (.; of($n; $e) as $i | if $i == null then . elif .sets[$i].state == "" then .sets[$i].state = "forgotten" else . end))
 	| reduce ($all[] | select(.r.type == "layout" and .author == "root")) as $e (.;
-		of($e.r.set; $e) as $i | if $i == null then . else .sets[$i].objects = $e.r end)
+		of($e.r.set; $e) as $i | if $i == null or ($e.r.of // .sets[$i].hash) != .sets[$i].hash then . else .sets[$i].objects = $e.r end)
 	| .sets
 	# While a set of a name is live, another of that name is not one: the first counts.
 	| group_by([.author, .set]) | map(map(select(.state == ""))[0] // .[-1]) | sort_by(.set, .author)

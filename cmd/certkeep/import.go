@@ -37,7 +37,7 @@ session ended.`,
 	}
 	o.addFlags(cmd.Flags(), "into this repository")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be taken in, and take in nothing")
-	return describe(cmd, "certkeep import E:\\CABackup -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+	return describe(cmd, "certkeep import E:\\CABackup -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 // transferResult is what import, export and copy did.
@@ -214,7 +214,8 @@ func (im *importer) take(ctx context.Context, e backupset.Entry) error {
 
 // ofSet reports whether an error is about the set, so that the next one may do better.
 func ofSet(err error) bool {
-	return errors.Is(err, backupset.ErrDamaged) || errors.Is(err, backupset.ErrChain) || errors.Is(err, backupset.ErrNotFound) || errors.Is(err, backupset.ErrNewer)
+	return errors.Is(err, backupset.ErrDamaged) || errors.Is(err, backupset.ErrChain) || errors.Is(err, backupset.ErrNotFound) || errors.Is(err, backupset.ErrNewer) ||
+		errors.Is(err, repo.ErrNoted)
 }
 
 // continues finds the chain of a set whose parent is not in the folder, but in the repository.
