@@ -14,7 +14,7 @@ trap 'rm -rf "$bin"' EXIT
 # one DIR PACKAGE NAME runs one fuzz test. What it found is in DIR/testdata/fuzz.
 one() {
 	cd "$1"
-	for try in 1 2; do
+	for _ in 1 2; do
 		if out=$("$bin/test" -test.run '^$' -test.fuzz "^$3\$" -test.fuzztime "$time" -test.fuzzminimizetime 10x -test.parallel 1 \
 			-test.fuzzcachedir "$cache/$2" 2>&1 </dev/null); then
 			printf '%s %s ok\n' "${2#*certkeep/certkeep/}" "$3"
@@ -33,6 +33,6 @@ go list -f '{{.Dir}} {{.ImportPath}}' "${@:-./...}" | while read -r dir pkg; do
 	names=$({ grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go 2>/dev/null || true; } | awk '{print $2}' | sort -u)
 	[ -n "$names" ] || continue
 	go test -c -fuzz . -o "$bin/test" "$pkg" </dev/null
-	# shellcheck disable=SC2016
+	# shellcheck disable=SC2016,SC2086 # for the other bash; names are words
 	printf '%s\n' $names | xargs -P "$(getconf _NPROCESSORS_ONLN)" -I NAME bash -c 'one "$@"' one "$dir" "$pkg" NAME
 done

@@ -40,17 +40,13 @@ func days(ctx context.Context, args []string) error {
 	if err := certsrv.Init(ctx, home, certsrv.InitOptions{Name: "Bench CA"}); err != nil {
 		return err
 	}
-	csr, err := request()
-	if err != nil {
-		return err
-	}
 	var serials []string
 	for day := range count {
 		n := issuedADay
 		if day == 0 {
 			n += issuedBefore
 		}
-		if serials, err = live(ctx, home, csr, n, serials); err != nil {
+		if serials, err = live(ctx, home, n, serials); err != nil {
 			return fmt.Errorf("day %d: %w", day, err)
 		}
 		found, err := filepath.Glob(filepath.Join(home, "*", "*.db"))
@@ -65,7 +61,7 @@ func days(ctx context.Context, args []string) error {
 }
 
 // live is a day: the authority is started, issues and revokes, and is stopped.
-func live(ctx context.Context, home string, csr []byte, issue int, serials []string) (_ []string, err error) {
+func live(ctx context.Context, home string, issue int, serials []string) (_ []string, err error) {
 	srv, err := certsrv.New(home, certsrv.Options{})
 	if err != nil {
 		return nil, err
@@ -79,6 +75,10 @@ func live(ctx context.Context, home string, csr []byte, issue int, serials []str
 	g.SetLimit(128)
 	for i := range fresh {
 		g.Go(func() error {
+			csr, err := request()
+			if err != nil {
+				return err
+			}
 			r, err := srv.Submit(gctx, account.LocalUser(), csr, nil)
 			if err != nil {
 				return err
@@ -106,11 +106,13 @@ func live(ctx context.Context, home string, csr []byte, issue int, serials []str
 	return serials, nil
 }
 
+// request asks for a certificate of a machine of its own, with a key of its own: neither can be compressed away.
 func request() ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
+	name := fmt.Sprintf("host-%08x.example.com", mrand.Uint32())
 	return x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: "host.example.com", Organization: []string{"Example"}}, DNSNames: []string{"host.example.com"}}, key)
+		Subject: pkix.Name{CommonName: name, Organization: []string{"Example"}}, DNSNames: []string{name}}, key)
 }

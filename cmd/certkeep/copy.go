@@ -30,7 +30,9 @@ before them in their chains.
 Where the other has the same keys (certkeep init --like) they are copied as they are, sealed,
 and no restore identity is needed. Otherwise each is opened with the identity, held against
 its manifest, and sealed anew for those who may read the other repository. Writing takes this
-machine's key of the other, or with --to-identity an identity of it.`,
+machine's key of the other, or with --to-identity an identity of it.
+
+A set that was forgotten in the other repository alone is copied again.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: c.do(func(ctx context.Context, args []string) error { return runCopy(ctx, c, o, args) }),
 	}
@@ -42,7 +44,7 @@ machine's key of the other, or with --to-identity an identity of it.`,
 	f.StringVar(&o.ca, "authority", "", "only sets of the authority `NAME`")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be copied, and copy nothing")
 	return describe(cmd, "certkeep copy -r /mnt/backup/pki --to s3://pki-copy?endpoint=https://s3.corp.example",
-		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 // How sets were copied.

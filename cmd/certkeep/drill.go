@@ -37,7 +37,8 @@ func newDrillCommand(c *console) *cobra.Command {
 		Long: `drill does a restore without touching any authority: it recovers the database in
 a temporary directory, opens it, counts its rows, parses every certificate,
 checks its signature, serial number and dates against its row, and finds the
-newest CRL. It says what was proven and what was not.`,
+newest CRL. It says what was proven and what was not. Nothing is recorded in a
+repository: that is what verify --level database does, which checks more.`,
 		Args: c.optionalSet(),
 		RunE: c.do(func(ctx context.Context, args []string) error {
 			o.takeSet(args)
@@ -46,7 +47,7 @@ newest CRL. It says what was proven and what was not.`,
 	}
 	o.addFlags(cmd.Flags())
 	return describe(cmd, "certkeep drill --folder backups\ncertkeep drill -r /mnt/backup/pki latest --identity /media/usb/restore.key",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func runDrill(ctx context.Context, c *console, o drillOptions, h *happening) error {

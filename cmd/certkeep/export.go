@@ -42,7 +42,7 @@ to a directory of its own in DIR that bears its id; an incremental set is of no 
 	f.BoolVar(&o.chain, "chain", false, "write the whole chain, each set to a directory in DIR")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be written, and write nothing")
 	return describe(cmd, "certkeep export -r /mnt/backup/pki --identity /media/safe/pki-restore.key latest --chain --folder D:\\export",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func runExport(ctx context.Context, c *console, o exportOptions, name string) error {

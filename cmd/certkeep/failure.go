@@ -42,7 +42,7 @@ var exitMeaning = map[int]string{
 	exitFailed:      "failed",
 	exitUsage:       "usage: the command line is wrong",
 	exitPartly:      "done in part: something was skipped, and is named",
-	exitDamage:      "verification found damage",
+	exitDamage:      "damage was found, or a repository was rolled back",
 	exitNoRepo:      "no repository there",
 	exitLocked:      "locked, or a backup is in progress",
 	exitSecret:      "wrong key or password",

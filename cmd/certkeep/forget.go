@@ -61,7 +61,7 @@ It takes a host's key that may do it (not one of --append-only), or a restore id
 	}
 	o.addFlags(cmd.Flags())
 	return describe(cmd, "certkeep forget -r /mnt/backup/pki --keep-daily 14 --keep-monthly 12 --keep-yearly 10 --prune",
-		exitOK, exitFailed, exitUsage, exitPartly, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 type forgetResult struct {

@@ -66,7 +66,7 @@ func newHostListCommand(c *console) *cobra.Command {
 		}),
 	}
 	o.addFlags(cmd.Flags(), "the repository")
-	return describe(cmd, "certkeep host list -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitNoRepo, exitInterrupted)
+	return describe(cmd, "certkeep host list -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitUnreachable, exitInterrupted)
 }
 
 type hostAddOptions struct {
@@ -96,8 +96,9 @@ where --host-key or CERTKEEP_HOST_KEY says, or is named ID.host.json, with the r
 id, in certkeep's configuration directory. Without --out it becomes this machine's.
 
 With --ca the host gets the keys of an authority that the repository knows already, so that
-it continues the sets of the host before it; otherwise it begins with keys of its own. With
---append-only it may take backups, and neither forget sets nor prune.`,
+it can list and show the sets of the host before it; otherwise it begins with keys of its
+own. Either way its first set is a full one: it relies on nobody else's. With --append-only
+it may take backups, and neither forget sets nor prune.`,
 		Args: c.exactly("NAME"),
 		RunE: c.do(func(ctx context.Context, args []string) error { return runHostAdd(ctx, c, o, args[0]) }),
 	}
@@ -108,7 +109,7 @@ it continues the sets of the host before it; otherwise it begins with keys of it
 	f.BoolVar(&o.appendOnly, "append-only", false, "for backups alone: it may neither forget sets nor prune")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and change nothing")
 	return describe(cmd, "certkeep host add -r /mnt/backup/pki --identity /media/safe/pki-restore.key ca02 --out ca02.host.json --ca 'Corp CA'",
-		exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func runHostAdd(ctx context.Context, c *console, o hostAddOptions, name string) error {
@@ -229,7 +230,8 @@ func newHostRevokeCommand(c *console) *cobra.Command {
 		Long: `revoke ends a host's standing, for example because it was stolen: what it wrote until now
 stays, what it writes from now on counts for nothing. HOST is a name, or an id that list
 shows. It takes a restore identity. If more of what it wrote turns out to be forged, revoke it
-again as of an earlier entry: --last-entry, or --no-entry.
+again, by its id, as of an earlier entry: --last-entry, or --no-entry. A repository made like
+this one (init --like) does not hear of it: revoke the host there, too.
 
 That is not all there is to do. The host's account at the CA can still take a fresh backup,
 and its credentials still reach the storage: disable the one, and change the other.`,
@@ -243,7 +245,7 @@ and its credentials still reach the storage: disable the one, and change the oth
 	f.BoolVar(&o.none, "no-entry", false, "nothing that the host ever wrote is to count")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say who would be revoked, and change nothing")
 	return describe(cmd, "certkeep host revoke -r /mnt/backup/pki --identity /media/safe/pki-restore.key ca01 --reason stolen",
-		exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 func runHostRevoke(ctx context.Context, c *console, o hostRevokeOptions, name string) error {

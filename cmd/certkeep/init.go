@@ -48,7 +48,8 @@ of an identity that is elsewhere already: age1… (age-keygen, also post-quantum
 plugin for hardware keys, or passphrase, which asks for one.
 
 With --like the repository gets the keys of another: the same identities open it, the same
-hosts write to it, and sets are copied between the two without a restore identity.`,
+hosts write to it, and sets are copied between the two without a restore identity. What is
+changed later (recipient, host) is not: do it in both.`,
 		Args: c.exactly(),
 		RunE: c.do(func(ctx context.Context, _ []string) error { return runInit(ctx, c, o) }),
 	}
@@ -66,7 +67,7 @@ hosts write to it, and sets are copied between the two without a restore identit
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and make nothing")
 	return describe(cmd, "certkeep init -r /mnt/backup/pki --identity-out /media/safe/pki-restore.key\n"+
 		"certkeep init -r s3://pki-backup/ca01?endpoint=https://minio.corp.example --recipient age1… --append-only",
-		exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 type initResult struct {

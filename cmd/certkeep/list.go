@@ -45,7 +45,7 @@ lies in the future is as old as the store says.`,
 	f.StringVar(&o.level, "level", "", "with --max-age: if its newest proof at `LEVEL` is older: "+strings.Join(texts(backup.Levels), ", "))
 	choices(cmd, "level", texts(backup.Levels)...)
 	return describe(cmd, "certkeep list -r /mnt/backup/pki\ncertkeep list -r /mnt/backup/pki --max-age 8d --level content --quiet",
-		exitOK, exitFailed, exitUsage, exitNoRepo, exitSecret, exitTooOld, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitTooOld, exitInterrupted)
 }
 
 type listResult struct {

@@ -100,8 +100,11 @@ func newPruneCommand(c *console) *cobra.Command {
 finds dead it notes; what a prune noted long enough ago it looks at anew, and deletes. So
 run it regularly, and expect the room of a set back at the second time.
 
-It takes a host's key that may do it (not one of --append-only), or a restore identity. Of
-segments that are partly dead it can give back only the rest if there is an identity.`,
+Nothing is deleted while anything is wrong with the journals: it says what, and fails.
+
+It takes a host's key that may do it (not one of --append-only), or a restore identity. Only
+with an identity (--identity) it gives back what is dead within segments that are otherwise
+needed, of those of which at least half is dead.`,
 		Args: c.exactly(),
 		RunE: c.do(func(ctx context.Context, _ []string) error {
 			r, err := o.open(ctx, c, toWrite)
@@ -119,7 +122,7 @@ segments that are partly dead it can give back only the rest if there is an iden
 	o.repositoryOptions.addFlags(f, "the repository")
 	o.addPruneFlags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what is dead, and neither note nor delete it")
-	return describe(cmd, "certkeep prune -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitPartly, exitNoRepo, exitSecret, exitInterrupted)
+	return describe(cmd, "certkeep prune -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 type pruneResult struct {

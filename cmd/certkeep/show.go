@@ -19,15 +19,15 @@ func newShowCommand(c *console) *cobra.Command {
 		Short: "all there is to know of a set",
 		Long: `show prints what a repository knows of a set: what is in it and what is not, what became of
 the session, its chain, what it takes, and what verification has shown. SET is an id, the
-beginning of one, or latest. It takes the key of the host that took the set, or a restore
-identity. --json has the manifest as well.`,
+beginning of one, or latest. It takes the key of a host that has the authority's, as the one
+that took the set, or a restore identity. --json has the manifest as well.`,
 		Args: c.exactly("SET"),
 		RunE: c.do(func(ctx context.Context, args []string) error { return runShow(ctx, c, o, args[0]) }),
 	}
 	f := cmd.Flags()
 	o.repositoryOptions.addFlags(f, "the repository")
 	f.StringVar(&o.ca, "authority", "", "the authority whose sets are meant, where a repository has several: `NAME`")
-	return describe(cmd, "certkeep show -r /mnt/backup/pki latest", exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+	return describe(cmd, "certkeep show -r /mnt/backup/pki latest", exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 type showResult struct {

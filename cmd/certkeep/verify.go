@@ -51,7 +51,12 @@ func newVerifyCommand(c *console) *cobra.Command {
 
 Sets of AD CS are checked as far as that goes without replaying their logs, which only
 AD CS can: every page, header, log and row. DIR may also be its database directory
-(CertLog) from a dead machine.`,
+(CertLog) from a dead machine.
+
+Of a repository it is all sets, or those named; at level database without SET the newest
+of each authority, with its chain. There sealed means that every object that the sets need
+has its SHA-256, and takes no key, as inventory; content and database take a restore
+identity. The outcome is recorded in the repository for list, if this machine may write.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: c.do(func(ctx context.Context, args []string) error {
 			return c.reported(ctx, o.events, verifyEvents, func(h *happening) error {
@@ -67,7 +72,7 @@ AD CS can: every page, header, log and row. DIR may also be its database directo
 	o.addFlags(cmd.Flags())
 	choices(cmd, "level", texts(backup.Levels)...)
 	return describe(cmd, "certkeep verify --folder backups\ncertkeep verify -r /mnt/backup/pki --level sealed --share 1/30",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
 }
 
 // texts turns names of a type of their own into strings.
