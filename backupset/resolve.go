@@ -129,6 +129,17 @@ func (c Chain) contiguous() error {
 	return nil
 }
 
+// unconfirmed says why a set is.
+func (e Entry) unconfirmed() error {
+	switch {
+	case e.Err != nil:
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, e.Err)
+	case e.Receipt != nil && e.Receipt.Confirmed:
+		return fmt.Errorf("%w: too few of the places that are to keep it have it with its receipt", ErrUnconfirmed)
+	}
+	return fmt.Errorf("%w: it has no good receipt", ErrUnconfirmed)
+}
+
 // follows checks that set e may continue set p.
 func follows(p, e Entry, o ResolveOptions) error {
 	pm, em := p.Manifest, e.Manifest
@@ -138,10 +149,8 @@ func follows(p, e Entry, o ResolveOptions) error {
 	switch {
 	case pm.Synthesized:
 		return broken("which has no manifest")
-	case !p.Confirmed && !o.AllowUnconfirmed && p.Err != nil:
-		return broken("which is %w: %w", ErrUnconfirmed, p.Err)
 	case !p.Confirmed && !o.AllowUnconfirmed:
-		return broken("which is %w: it has no good receipt", ErrUnconfirmed)
+		return broken("which is %w", p.unconfirmed())
 	case pm.CA.CertificateSHA256 != em.CA.CertificateSHA256 || pm.CA.Name != em.CA.Name:
 		return broken("which is of another authority (%s, not %s)", pm.CA.Name, em.CA.Name)
 	case pm.Engine != em.Engine || pm.Signature != em.Signature:
@@ -171,14 +180,7 @@ func newestEntry(entries []Entry, match func(*Manifest) bool) (Entry, error) {
 	if best.Manifest == nil {
 		return Entry{}, fmt.Errorf("no set: %w", ErrNotFound)
 	}
-	return find(entries, best.key())
-}
-
-func (e Entry) key() string {
-	if e.ID != "" {
-		return e.ID
-	}
-	return e.Name
+	return find(entries, best.Key())
 }
 
 // newerThan compares by end; folders that certutil wrote know no better than
@@ -198,10 +200,8 @@ func parent(entries []Entry, match func(*Manifest) bool) (Chain, error) {
 	switch {
 	case e.Manifest.Synthesized:
 		return nil, fmt.Errorf("set %s has no manifest: %w", e.Label(), ErrUnconfirmed)
-	case !e.Confirmed && e.Err != nil:
-		return nil, fmt.Errorf("set %s is %w: %w", e.Label(), ErrUnconfirmed, e.Err)
 	case !e.Confirmed:
-		return nil, fmt.Errorf("set %s is %w: it has no good receipt", e.Label(), ErrUnconfirmed)
+		return nil, fmt.Errorf("set %s is %w", e.Label(), e.unconfirmed())
 	}
 	return resolveEntry(entries, e, ResolveOptions{})
 }

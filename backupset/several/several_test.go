@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/certkeep/certkeep/backupset"
@@ -173,6 +174,10 @@ func TestParent(t *testing.T) {
 		es, err := s.List(ctx)
 		if err != nil || len(es) != 1 {
 			t.Fatalf("%v, %v", es, err)
+		}
+		_, err = backupset.Parent(es, func(*backupset.Manifest) bool { return true })
+		if !es[0].Confirmed && (!errors.Is(err, backupset.ErrUnconfirmed) || !strings.Contains(err.Error(), "too few of the places")) {
+			t.Errorf("its receipt is good, and what is said is: %v", err)
 		}
 		return es[0].Confirmed
 	}

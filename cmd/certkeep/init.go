@@ -251,11 +251,32 @@ func (o *initOptions) outside(name string) error {
 }
 
 func (o *initOptions) found(ctx context.Context, io repo.InitOptions) (*repo.HostKey, error) {
-	store, err := o.store(ctx, o.where(), true)
+	store, err := o.create(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return repo.Init(ctx, repo.Options{Blob: store}, io)
+}
+
+// create opens the place, which is made if it is not there. It refuses one where this machine has seen another repository:
+// the one to be made would look as if that had been rolled back.
+func (o *initOptions) create(ctx context.Context) (blob.Store, error) {
+	ring, err := o.ring()
+	if err != nil {
+		return nil, err
+	}
+	store, err := o.store(ctx, o.where(), true)
+	if err != nil {
+		return nil, err
+	}
+	switch seen, err := ring.Heads(store.Location()).Load(); {
+	case err != nil:
+		return nil, err
+	case seen != nil:
+		return nil, withHint(fmt.Errorf("%s: %w: this machine has seen a repository here", store.Location(), repo.ErrRolledBack),
+			"if it is gone and is not to come back, move %s aside", ring.HeadsPath(store.Location()))
+	}
+	return store, nil
 }
 
 // giveUp removes an identity that opens nothing; if there may be a repository after
@@ -316,7 +337,7 @@ func runInitLike(ctx context.Context, c *console, o initOptions, r *initResult) 
 	}
 	r.ID = like.ID()
 	if !o.dryRun {
-		store, err := o.store(ctx, o.where(), true)
+		store, err := o.create(ctx)
 		if err != nil {
 			return err
 		}

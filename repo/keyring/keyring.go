@@ -94,8 +94,13 @@ func (k *Keyring) Save(h *repo.HostKey) (err error) {
 
 // Heads remembers what was seen of the repository at an address.
 func (k *Keyring) Heads(location string) repo.Memory {
+	return &heads{k.HeadsPath(location), location}
+}
+
+// HeadsPath is the file that Heads keeps them in.
+func (k *Keyring) HeadsPath(location string) string {
 	sum := sha256.Sum256([]byte(location))
-	return &heads{filepath.Join(k.dir, hex.EncodeToString(sum[:8])+".heads.json"), location}
+	return filepath.Join(k.dir, hex.EncodeToString(sum[:8])+".heads.json")
 }
 
 type heads struct {
