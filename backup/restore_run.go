@@ -208,7 +208,7 @@ func (s *restoreSteps) copyDatabase(ctx context.Context) (err error) {
 		return fmt.Errorf("%s: %w", s.rec.databaseLabel(), err)
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	return s.put(ctx, src, dst, s.rec.DatabaseFile.SHA256, s.rec.databaseLabel())
+	return s.put(ctx, src, src.Size(), dst, s.rec.DatabaseFile.SHA256, s.rec.databaseLabel())
 }
 
 func (s *restoreSteps) copyLogs(ctx context.Context, run logRun) error {
@@ -230,12 +230,16 @@ func (s *restoreSteps) putFile(ctx context.Context, f MaterializedFile, dst stri
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	return s.put(ctx, src, dst, f.SHA256, s.rec.Label(f))
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	return s.put(ctx, src, info.Size(), dst, f.SHA256, s.rec.Label(f))
 }
 
 // put writes a file aside and gives it its name when it is whole and what was
 // verified, if it was (sum is not empty). It replaces nothing.
-func (s *restoreSteps) put(ctx context.Context, src io.Reader, dst, sum, label string) (err error) {
+func (s *restoreSteps) put(ctx context.Context, src io.Reader, size int64, dst, sum, label string) (err error) {
 	if _, err := os.Lstat(dst); err == nil {
 		return fmt.Errorf("%s is in the way: it was not set aside", dst)
 	}
@@ -248,6 +252,9 @@ func (s *restoreSteps) put(ctx context.Context, src io.Reader, dst, sum, label s
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Abort()) }()
+	if err := durable.Reserve(a, size); err != nil {
+		return fmt.Errorf("%s: %d bytes: %w", dst, size, err)
+	}
 	s.phase.File = filepath.Base(dst)
 	n, got, err := backupset.Copy(ctx, a, &counting{src, func(n int) {
 		s.phase.Done += int64(n)

@@ -172,11 +172,9 @@ func (w *writer) CreateFile(ctx context.Context, role backupset.Role, name strin
 	if err != nil {
 		return nil, w.fail(err)
 	}
-	if size > 0 {
-		if err := reserve(f, size); err != nil { // a full disk is told before hours of copying
-			err = fmt.Errorf("%s: %d bytes: %w", f.Name(), size, err)
-			return nil, w.fail(errors.Join(err, f.Close()))
-		}
+	if err := durable.Reserve(f, size); err != nil {
+		err = fmt.Errorf("%s: %d bytes: %w", f.Name(), size, err)
+		return nil, w.fail(errors.Join(err, f.Close()))
 	}
 	fw := &fileWriter{w: w, f: f, ctx: ctx, c: c, want: size}
 	w.open[fw] = true
@@ -221,7 +219,7 @@ func (f *fileWriter) Write(p []byte) (int, error) {
 	if f.err = err; err != nil {
 		return n, f.failed()
 	}
-	f.begun = startWriting(f.f, f.begun, f.c.Size)
+	f.begun = durable.StartWriting(f.f, f.begun, f.c.Size)
 	return n, nil
 }
 

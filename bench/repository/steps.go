@@ -14,6 +14,7 @@ import (
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/folder"
+	"github.com/certkeep/certkeep/internal/durable"
 	"github.com/certkeep/certkeep/repo"
 	"github.com/certkeep/certkeep/repo/blob/file"
 )
@@ -140,8 +141,8 @@ func backup(ctx context.Context, args []string) (err error) {
 	return w.Commit(ctx, m)
 }
 
-// restore: DIR TARGET. The newest set's database goes into a file, hashed against its manifest, and not synced: nor do restic
-// and borg.
+// restore: DIR TARGET. The newest set's database goes into a file whose space is reserved first, as a restore and an export do, hashed
+// against its manifest, and not synced: nor do restic and borg.
 func restore(ctx context.Context, args []string) error {
 	set, err := newest(ctx, args[0])
 	if err != nil {
@@ -158,6 +159,9 @@ func restore(ctx context.Context, args []string) error {
 		return err
 	}
 	defer dst.Close()
+	if err := durable.Reserve(dst, f.Size); err != nil {
+		return err
+	}
 	switch n, sum, err := backupset.Copy(ctx, dst, src); {
 	case err != nil:
 		return err

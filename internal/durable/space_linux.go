@@ -1,10 +1,8 @@
-package folder
+package durable
 
 import (
 	"errors"
 	"syscall"
-
-	"github.com/certkeep/certkeep/internal/durable"
 )
 
 // startEvery is how many bytes are written before the kernel is asked to begin
@@ -18,10 +16,14 @@ const (
 	syncFileRangeWrite = 2 // SYNC_FILE_RANGE_WRITE
 )
 
-// reserve allocates space for a file, where that is possible.
-func reserve(f durable.File, size int64) error {
+// Reserve allocates space for a file that will have that size, where that is possible: a full disk is told before hours
+// of copying, and writing costs less.
+func Reserve(f File, size int64) error {
+	if a, ok := f.(*Aside); ok {
+		f = a.File
+	}
 	d, ok := f.(descriptor)
-	if !ok {
+	if !ok || size <= 0 {
 		return nil
 	}
 	for {
@@ -36,9 +38,9 @@ func reserve(f durable.File, size int64) error {
 	}
 }
 
-// startWriting starts writing bytes from begun to end to the disk, if there are
+// StartWriting starts writing bytes from begun to end to the disk, if there are
 // enough of them, and returns how far that has gone.
-func startWriting(f durable.File, begun, end int64) int64 {
+func StartWriting(f File, begun, end int64) int64 {
 	if end-begun < startEvery {
 		return begun
 	}
