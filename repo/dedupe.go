@@ -50,17 +50,13 @@ type base struct {
 	index map[uint32]uint32 // its segments' numbers → ours
 }
 
-// newKnown is for a run that began at a time of the store's clock.
-func (r *Repository) newKnown(ctx context.Context, b *builder, ca string, began time.Time) (*known, error) {
+// newKnown is for a run that began at a time of the store's clock, and has seen which packs are there since.
+func (r *Repository) newKnown(ctx context.Context, b *builder, ca string, began time.Time, there map[pack.ID]bool) (_ *known, err error) {
 	k := &known{b: b, byID: map[chunklist.ID]chunklist.Chunk{}}
 	s := r.now()
 	me := r.o.Host
 	if me == nil {
 		return k, nil
-	}
-	there, err := r.packsThere(ctx)
-	if err != nil {
-		return nil, err
 	}
 	var newest uint64
 	var own []*storedSet

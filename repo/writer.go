@@ -29,15 +29,18 @@ type writer struct {
 	known *known
 	lease *lease
 
-	mu        sync.Mutex
-	files     backupset.Written
-	order     []*fileWriter
-	open      int
-	lists     []Ref
-	metaBytes int64
-	newBytes  int64
-	err       error
-	done      bool
+	mu       sync.Mutex
+	files    backupset.Written
+	order    []*fileWriter
+	open     int
+	newBytes int64
+	err      error
+	done     bool
+	noting   bool // a partial record is being made
+
+	lists    errgroup.Group // being stored
+	notes    sync.WaitGroup // of noting
+	stopNote context.CancelFunc
 }
 
 // Create implements backupset.Store. The authority's keys are made when it is backed up for
@@ -52,6 +55,7 @@ func (r *Repository) Create(ctx context.Context, o backupset.CreateOptions) (bac
 		return nil, err
 	}
 	w := &writer{r: r, lease: l}
+	w.lists.SetLimit(listsAtOnce)
 	if err := w.prepare(ctx, o.CA); err != nil {
 		return nil, errors.Join(err, w.Abort())
 	}
@@ -60,7 +64,11 @@ func (r *Repository) Create(ctx context.Context, o backupset.CreateOptions) (bac
 
 func (w *writer) prepare(ctx context.Context, ca backupset.CA) (err error) {
 	// The state of after the lease: what is forgotten from now on is kept for this run.
-	if err := w.r.refresh(ctx); err != nil {
+	var there map[pack.ID]bool
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.r.refresh(gctx) })
+	g.Go(func() (err error) { there, err = w.r.packsThere(gctx); return err })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := w.r.mayBackUp(); err != nil {
@@ -74,7 +82,7 @@ func (w *writer) prepare(ctx context.Context, ca backupset.CA) (err error) {
 		return err
 	}
 	w.b = newBuilder(context.WithoutCancel(ctx), w.r, to)
-	w.known, err = w.r.newKnown(ctx, w.b, w.keys.id, w.lease.began)
+	w.known, err = w.r.newKnown(ctx, w.b, w.keys.id, w.lease.began, there)
 	return err
 }
 
@@ -228,9 +236,10 @@ type fileWriter struct {
 	ids     *ids
 	known   *knownFile
 	layout  fileLayout
-	part    []byte // of a chunk
-	n       int64  // chunks
-	chunks  []chunklist.Chunk
+	part    []byte            // of a chunk
+	n       int64             // chunks
+	chunks  []chunklist.Chunk // of the list being made
+	lists   []*Ref            // made before
 	closed  bool
 	err     error
 	stop    func() bool // watching ctx
@@ -295,25 +304,18 @@ func (f *fileWriter) chunk(data []byte) error {
 	f.n++
 	f.chunks = append(f.chunks, c)
 	if len(f.chunks) == chunklist.MaxChunks {
-		if err := f.flush(); err != nil {
-			return err
-		}
+		f.flush()
 	}
 	if f.n%int64(partialEvery) == 0 {
-		return f.w.partial(f.ctx, partialEvery)
+		f.w.partialAside(f.ctx)
 	}
 	return nil
 }
 
-// flush stores a list.
-func (f *fileWriter) flush() error {
-	ref, err := f.w.putList(f.ctx, f.chunks)
-	if err != nil {
-		return err
-	}
-	f.layout.Lists = append(f.layout.Lists, ref)
+// flush stores a list, beside what follows.
+func (f *fileWriter) flush() {
+	f.lists = append(f.lists, f.w.putList(chunklist.Encode(f.chunks)))
 	f.chunks = f.chunks[:0]
-	return nil
 }
 
 func (f *fileWriter) Close() error {
@@ -333,7 +335,7 @@ func (f *fileWriter) Close() error {
 		case f.n <= maxInline:
 			f.layout.List = string(chunklist.Encode(f.chunks))
 		case len(f.chunks) > 0:
-			f.err = f.flush()
+			f.flush()
 		}
 	}
 	f.layout.Size = f.written.Size
@@ -359,17 +361,54 @@ func (w *writer) addNew(n int64) {
 	w.newBytes += n
 }
 
-// putList stores a chunk list.
-func (w *writer) putList(ctx context.Context, chunks []chunklist.Chunk) (Ref, error) {
-	ref, err := w.r.putSealed(ctx, chunklist.Encode(chunks), w.keys.metadata.Recipient())
-	if err != nil {
-		return ref, err
-	}
+// listsAtOnce is how many chunk lists are stored at once, beside the packs. Each takes a few mebibytes.
+const listsAtOnce = 2
+
+// putList stores a chunk list. What it returns is good when w.lists has been waited for; what goes wrong ends the
+// builder.
+func (w *writer) putList(list []byte) *Ref {
+	ref := new(Ref)
+	w.lists.Go(func() (err error) {
+		if *ref, err = w.r.putSealed(w.b.ctx, list, w.keys.metadata.Recipient()); err != nil {
+			return w.b.fail(err)
+		}
+		return nil
+	})
+	return ref
+}
+
+// partialAside is partial beside the writing, unless the one before still goes on.
+func (w *writer) partialAside(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lists = append(w.lists, ref)
-	w.metaBytes += ref.Size
-	return ref, nil
+	if w.noting {
+		return
+	}
+	w.noting = true
+	ctx, cancel := context.WithCancel(ctx)
+	w.stopNote = cancel
+	w.notes.Go(func() {
+		defer cancel()
+		err := w.partial(ctx, partialEvery)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.noting = false
+		if err != nil {
+			_ = w.b.fail(w.failed(err))
+		}
+	})
+}
+
+// endNotes waits for partialAside, until ctx ends.
+func (w *writer) endNotes(ctx context.Context) {
+	w.mu.Lock()
+	cancel := w.stopNote
+	w.mu.Unlock()
+	if cancel != nil {
+		stop := context.AfterFunc(ctx, cancel)
+		defer stop()
+	}
+	w.notes.Wait()
 }
 
 // partial notes what the run has stored since the last note, if it is at least so many
@@ -435,22 +474,33 @@ func (w *writer) Commit(ctx context.Context, m *backupset.Manifest) error {
 		return w.fail(err)
 	}
 	stop := context.AfterFunc(ctx, func() { w.b.cancel(ctx.Err()) })
-	err = w.b.finish()
+	if err = w.b.finish(); err != nil {
+		_ = w.lists.Wait() // they end with the builder
+	} else {
+		err = w.lists.Wait()
+	}
+	w.endNotes(ctx)
 	stop()
 	if err != nil {
 		return w.fail(err)
+	}
+	w.mu.Lock()
+	err = w.err // of a note
+	w.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	return w.publish(ctx, m, b)
 }
 
 func (w *writer) publish(ctx context.Context, m *backupset.Manifest, manifest []byte) error {
 	rec := setRecord{Type: typeSet, CA: w.keys.id, Set: m.ID, New: w.newBytes}
-	table, err := w.putObjects(ctx, m, manifest, &rec)
-	if err != nil {
+	table := w.b.table
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.putObjects(gctx, m, manifest, table, &rec) })
+	g.Go(func() error { return again(w.r.whole(gctx, w.lease, table)) })
+	if err := g.Wait(); err != nil {
 		return w.fail(err)
-	}
-	if err := w.r.whole(ctx, w.lease, table); err != nil {
-		return w.fail(again(err))
 	}
 	if err := ctx.Err(); err != nil {
 		return w.fail(err)
@@ -481,27 +531,31 @@ func again(err error) error {
 	return hint.With(err, "run it again: what was stored is used")
 }
 
-func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest []byte, rec *setRecord) ([]chunklist.Entry, error) {
+func (w *writer) putObjects(ctx context.Context, m *backupset.Manifest, manifest []byte, table []chunklist.Entry, rec *setRecord) error {
 	l := layout{Schema: schema, Set: m.ID}
 	for _, f := range w.order {
+		for _, ref := range f.lists {
+			f.layout.Lists = append(f.layout.Lists, *ref)
+			rec.Stored += ref.Size
+		}
+		rec.Lists = append(rec.Lists, f.layout.Lists...)
 		l.Files = append(l.Files, f.layout)
 		rec.Bytes += f.layout.Size
 	}
 	b, err := json.Marshal(l)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	to, table := w.keys.metadata.Recipient(), w.b.table
+	to := w.keys.metadata.Recipient()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { rec.Layout, err = w.r.putSealed(gctx, b, to); return err })
 	g.Go(func() (err error) { rec.Manifest, err = w.r.putSealed(gctx, manifest, to); return err })
 	g.Go(func() (err error) { rec.Table, err = w.r.putTable(gctx, table); return err })
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return err
 	}
-	rec.Lists = w.lists
-	rec.Stored = w.b.stored + w.metaBytes + rec.Layout.Size + rec.Manifest.Size + rec.Table.Size
-	return table, nil
+	rec.Stored += w.b.stored + rec.Layout.Size + rec.Manifest.Size + rec.Table.Size
+	return nil
 }
 
 // Abort implements backupset.Writer. What was stored is noted for the next run, and
@@ -518,6 +572,8 @@ func (w *writer) Abort() error {
 	defer cancel()
 	if w.b != nil {
 		w.b.abort()
+		_ = w.lists.Wait()
+		w.endNotes(ctx)
 		_ = w.partial(ctx, partialEvery/16) // it only saves the next run some work
 	}
 	return w.lease.end(ctx)
