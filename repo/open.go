@@ -57,7 +57,7 @@ type Options struct {
 	// means nothing is asked.
 	RetainUntil time.Time
 
-	// Uploads is how many packs are stored at once; 0 means 3. Each takes the memory of a pack.
+	// Uploads is how many packs are stored at once; 0 means 4. Each takes the memory of a pack.
 	Uploads int
 
 	Now func() time.Time // the host's clock; nil is time.Now
@@ -170,7 +170,7 @@ func newRepository(o Options) *Repository {
 		o.Now = time.Now
 	}
 	if o.Uploads <= 0 {
-		o.Uploads = 3
+		o.Uploads = 4
 	}
 	r := &Repository{blob: o.Blob, o: o, journals: map[string]*journal.Journal{}, caKeys: map[string]*caKeys{}, seen: map[string]uint64{}, manifests: map[Ref]*backupset.Manifest{}}
 	r.packs = &packs{r: r, headers: map[pack.ID]*header{}}

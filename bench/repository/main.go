@@ -75,7 +75,10 @@ func child(ctx context.Context, step string, args []string) error {
 	if !ok || len(args) != s.args {
 		return fmt.Errorf("%q with %d arguments is no step", step, len(args))
 	}
-	debug.SetGCPercent(50)                                 // as the command does
+	debug.SetGCPercent(50) // as the command does
+	if step == "backup" {
+		debug.SetGCPercent(25)
+	}
 	if name := os.Getenv("BENCH_CPUPROFILE"); name != "" { // for a step that is run by hand
 		f, err := os.Create(name)
 		if err != nil {

@@ -113,9 +113,12 @@ func (o *repositoryOptions) kept(ctx context.Context, store blob.Store) (ro repo
 
 func (o *repositoryOptions) openAt(ctx context.Context, c *console, address string, a access, change ...func(*repo.Options)) (*repo.Repository, error) {
 	if os.Getenv("GOGC") == "" {
-		// What a run holds are large buffers: half as much garbage beside them saves a quarter of the
-		// memory, and costs nothing that can be measured.
+		// What a run holds are large buffers, which are used again: less garbage beside them saves a good part of the
+		// memory. Writing makes hardly any; reading somewhat more, where collecting it earlier would cost.
 		debug.SetGCPercent(50)
+		if a == toWrite {
+			debug.SetGCPercent(25)
+		}
 	}
 	store, err := o.store(ctx, address, false)
 	if err != nil {
