@@ -228,7 +228,7 @@ func TestFaults(t *testing.T) {
 			}
 			stride := 1
 			if !need.Heavy() {
-				stride = 29
+				stride = 61
 			}
 			acts := []fault.Act{fault.Before, fault.After, fault.Stall, fault.Torn, fault.Twice, fault.Stale}
 			hit := 0
