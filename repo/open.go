@@ -122,15 +122,6 @@ var _ backupset.Store = (*Repository)(nil)
 // restore identity, everything is read.
 func Open(ctx context.Context, o Options) (*Repository, error) {
 	r := newRepository(o)
-	if o.Memory != nil {
-		heads, err := o.Memory.Load()
-		if err != nil {
-			return nil, fmt.Errorf("what was seen of the repository before: %w", err)
-		}
-		for author, head := range heads {
-			r.seen[author] = head.Seq
-		}
-	}
 	a, err := readAnnouncement(ctx, o.Blob)
 	if err != nil {
 		return nil, err
@@ -204,6 +195,13 @@ func readAnnouncement(ctx context.Context, s blob.Store) (*announcement, error) 
 func (r *Repository) refresh(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	seen, err := r.recall() // before the list is asked for: what others have seen since may not be in it
+	if err != nil {
+		return err
+	}
+	for author, head := range seen {
+		r.seen[author] = max(r.seen[author], head.Seq)
+	}
 	found, err := journal.List(ctx, r.blob)
 	if err != nil {
 		return err
@@ -268,15 +266,18 @@ func (r *Repository) refresh(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.take(s, journals)
+	r.take(s, journals)
+	if err := r.compare(seen); err != nil {
+		return err
+	}
+	return r.remember()
 }
 
 // take makes journals those that count; the root's is folded already. r.mu is held.
-func (r *Repository) take(s *state, journals map[string]*journal.Journal) error {
+func (r *Repository) take(s *state, journals map[string]*journal.Journal) {
 	s.problems = append(s.problems, r.strangers...)
 	fold(s, slices.Collect(maps.Values(journals)))
 	r.journals, r.state = journals, s
-	return r.remember()
 }
 
 // written takes an entry that this machine has added to a journal, without reading it again.
@@ -290,7 +291,8 @@ func (r *Repository) written(j *journal.Journal) error {
 	}
 	journals := maps.Clone(r.journals)
 	journals[j.Author] = j
-	return r.take(foldRoot(journals[journal.Root]), journals)
+	r.take(foldRoot(journals[journal.Root]), journals)
+	return r.remember()
 }
 
 // newer says that a newer version wrote in a journal. That matters for the root's and for one's own: in
@@ -304,20 +306,21 @@ func newer(j *journal.Journal) error {
 	return nil
 }
 
-// remember compares the journals with what was seen before. r.mu is held.
-func (r *Repository) remember() error {
+// recall is what was seen of the repository before; nil if nobody has seen it.
+func (r *Repository) recall() (Heads, error) {
 	if r.o.Memory == nil {
-		return nil
+		return nil, nil
 	}
 	heads, err := r.o.Memory.Load()
 	if err != nil {
-		return fmt.Errorf("what was seen of the repository before: %w", err)
+		return nil, fmt.Errorf("what was seen of the repository before: %w", err)
 	}
-	changed := heads == nil
-	if changed {
-		heads = Heads{}
-	}
-	for author, head := range heads {
+	return heads, nil
+}
+
+// compare compares the journals with what was seen before they were listed. r.mu is held.
+func (r *Repository) compare(seen Heads) error {
+	for author, head := range seen {
 		if h := r.state.hosts[author]; h != nil && h.gone != nil && head.Seq > h.gone.Last.Seq {
 			continue // what was seen counts no more
 		}
@@ -330,11 +333,27 @@ func (r *Repository) remember() error {
 				"docs/repository-format.md, \"Rolled back\", says what to do")
 		}
 	}
+	return nil
+}
+
+// remember keeps what is seen now. Where another process on this machine has seen more meanwhile, that stays. r.mu is held.
+func (r *Repository) remember() error {
+	if r.o.Memory == nil {
+		return nil
+	}
+	heads, err := r.recall()
+	if err != nil {
+		return err
+	}
+	changed := heads == nil
+	if changed {
+		heads = Heads{}
+	}
 	for author, j := range r.journals {
 		if h := r.state.hosts[author]; h != nil && h.gone != nil {
 			continue
 		}
-		if head := j.Head(); head.Seq > 0 && heads[author] != head {
+		if head := j.Head(); head.Seq > heads[author].Seq {
 			heads[author], changed = head, true
 		}
 	}

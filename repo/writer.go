@@ -385,7 +385,7 @@ func (w *writer) partialAside(ctx context.Context) {
 		return
 	}
 	w.noting = true
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it may outlive the file
 	w.stopNote = cancel
 	w.notes.Go(func() {
 		defer cancel()
