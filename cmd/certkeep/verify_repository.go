@@ -194,19 +194,24 @@ func (v *repositoryVerifier) objects(ctx context.Context) error {
 	return nil
 }
 
-// files reads the sets' files through, or recovers their databases.
+// files reads the sets' files through, or recovers their databases. A set that others continue is read with them, once;
+// only if they are not good it is looked at for itself.
 func (v *repositoryVerifier) files(ctx context.Context) error {
-	ids := v.ids
+	ids, parents := v.ids, map[string]string{}
 	if len(ids) == 0 {
-		entries, err := v.r.List(ctx)
-		if err != nil {
+		var err error
+		if ids, parents, err = v.tips(ctx); err != nil {
 			return err
 		}
-		for _, e := range entries {
-			ids = append(ids, e.ID)
-		}
 	}
-	for _, id := range ids {
+	done := map[string]bool{}
+	for len(ids) > 0 {
+		id := ids[0]
+		ids = ids[1:]
+		if done[id] {
+			continue
+		}
+		done[id] = true
 		m := v.c.progress()
 		o := v.options
 		o.Source, o.Progress = backup.Source{Store: v.r, ID: id}, m.job
@@ -217,6 +222,9 @@ func (v *repositoryVerifier) files(ctx context.Context) error {
 			v.report.Findings = append(v.report.Findings, repositoryFinding{Set: id, Message: err.Error()})
 			delete(v.sound, id)
 			v.bad[id] = true
+			if parent := parents[id]; parent != "" {
+				ids = append(ids, parent)
+			}
 			continue
 		case err != nil:
 			return err
@@ -232,9 +240,36 @@ func (v *repositoryVerifier) files(ctx context.Context) error {
 		if !report.OK {
 			delete(v.sound, id)
 			v.bad[id] = true
+			if parent := parents[id]; parent != "" {
+				ids = append(ids, parent)
+			}
 		}
 	}
 	return nil
+}
+
+// tips are the sets that no other continues; parents are what those that are listed continue, as far as that is listed.
+func (v *repositoryVerifier) tips(ctx context.Context) (ids []string, parents map[string]string, err error) {
+	entries, err := v.r.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	listed, continued := map[string]bool{}, map[string]bool{}
+	for _, e := range entries {
+		listed[e.ID] = true
+	}
+	parents = map[string]string{}
+	for _, e := range entries {
+		if e.Manifest != nil && listed[e.Manifest.Parent] {
+			parents[e.ID], continued[e.Manifest.Parent] = e.Manifest.Parent, true
+		}
+	}
+	for _, e := range entries {
+		if !continued[e.ID] {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids, parents, nil
 }
 
 // record keeps the outcome in the repository.
