@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/certkeep/certkeep/backupset/backupsettest"
 	"github.com/certkeep/certkeep/internal/need"
 	"github.com/certkeep/certkeep/repo"
+	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/repo/blob/fault"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/pack"
@@ -165,7 +167,7 @@ func TestResume(t *testing.T) {
 	store, clock := newClocked()
 	w := newWorld(t, store)
 	first := backupsettest.Full(1, 1, 100*chunk)
-	interruptedRun(t, w, first)
+	interruptedRun(t, w, first, 90*chunk)
 	uploaded := storedBytes(t, w)
 	if uploaded < 50*chunk {
 		t.Fatalf("%d bytes were stored", uploaded)
@@ -207,11 +209,27 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// interruptedRun writes a good part of a sample, and gives up.
-func interruptedRun(t *testing.T, w *world, s *backupsettest.Sample) {
+// telling tells of each pack that is stored how long it is.
+type telling struct {
+	blob.Store
+	packs chan int
+}
+
+func (s telling) Put(ctx context.Context, key string, data []byte, o blob.PutOptions) (blob.Info, error) {
+	i, err := s.Store.Put(ctx, key, data, o)
+	if err == nil && strings.HasPrefix(key, pack.Dir) {
+		s.packs <- len(data)
+	}
+	return i, err
+}
+
+// interruptedRun writes a good part of a sample, and gives up when so many bytes are stored: Abort does not wait for packs
+// that are on their way.
+func interruptedRun(t *testing.T, w *world, s *backupsettest.Sample, stored int) {
 	t.Helper()
 	ctx := context.Background()
-	wr, err := w.open(noIdentity).Create(ctx, backupset.CreateOptions{CA: s.Manifest.CA})
+	store := telling{w.blob, make(chan int, 1000)}
+	wr, err := w.open(noIdentity, onBlob(store)).Create(ctx, backupset.CreateOptions{CA: s.Manifest.CA})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,6 +244,9 @@ func interruptedRun(t *testing.T, w *world, s *backupsettest.Sample) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	for stored > 0 {
+		stored -= <-store.packs
 	}
 	if err := wr.Abort(); err != nil {
 		t.Fatal(err)

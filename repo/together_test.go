@@ -175,7 +175,7 @@ func TestPruneBesideARun(t *testing.T) {
 				store, clock := newClocked()
 				w := newWorld(t, store)
 				if resumes {
-					interruptedRun(t, w, first)
+					interruptedRun(t, w, first, 0)
 				}
 				mustPut(t, w.open(), first)
 				if resumes {
@@ -183,7 +183,7 @@ func TestPruneBesideARun(t *testing.T) {
 						t.Fatal(err)
 					}
 					// Left by a run that began after that.
-					interruptedRun(t, w, laterSample(first, 5, 1, 20*chunk))
+					interruptedRun(t, w, laterSample(first, 5, 1, 20*chunk), 0)
 				}
 				next := laterSample(first, 6, 5*chunk)
 				wr, err := w.open(noIdentity).Create(ctx, backupset.CreateOptions{CA: next.Manifest.CA})
