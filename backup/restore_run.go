@@ -252,7 +252,7 @@ func (s *restoreSteps) put(ctx context.Context, src io.Reader, size int64, dst, 
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Abort()) }()
-	if err := durable.Reserve(a, size); err != nil {
+	if err := durable.Reserve(a.File, size); err != nil {
 		return fmt.Errorf("%s: %d bytes: %w", dst, size, err)
 	}
 	s.phase.File = filepath.Base(dst)

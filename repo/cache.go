@@ -25,10 +25,9 @@ type segmentCache struct {
 }
 
 type cached struct {
+	loading
 	id    pack.ID
-	ready chan struct{}
 	plain []byte
-	err   error
 
 	users   int  // who got it, or waits for it
 	dropped bool // from the cache
@@ -54,25 +53,16 @@ func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []b
 		e := el.Value.(*cached)
 		e.users++
 		c.mu.Unlock()
-		select {
-		case <-e.ready:
-		case <-ctx.Done():
-			c.release(e)
-			return nil, nil, ctx.Err()
-		}
-		if e.err == nil {
+		again, err := e.wait(ctx)
+		if err == nil && !again {
 			return e.plain, func() { c.release(e) }, nil
 		}
 		c.release(e)
-		if !isDone(e.err) {
-			return nil, nil, e.err
+		if !again {
+			return nil, nil, err
 		}
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		// The one who was loading it lost interest; this one has not.
 	}
-	e := &cached{id: id, ready: make(chan struct{}), users: 1}
+	e := &cached{loading: loading{ready: make(chan struct{})}, id: id, users: 1}
 	el := c.order.PushFront(e)
 	c.byID[id] = el
 	var memory []byte

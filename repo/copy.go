@@ -135,11 +135,11 @@ func (m *mover) copy(ctx context.Context, l *lease, s *storedSet) (stored int64,
 	rec := s.setRecord
 	rec.objects, rec.Origin, rec.New = s.now, s.hash, 0
 	refs := append([]Ref{s.Manifest, s.now.Layout}, s.now.Lists...)
-	for size, err := range inOrder(ctx, refs, segmentsAtOnce, func(ctx context.Context, ref Ref) (int64, error) { return ref.Size, src.copyMeta(ctx, dst, ref) }) {
-		if err != nil {
-			return 0, err
+	for o := range inOrder(ctx, refs, segmentsAtOnce, func(ctx context.Context, ref Ref) (any, error) { return nil, src.copyMeta(ctx, dst, ref) }) {
+		if o.err != nil {
+			return 0, o.err
 		}
-		m.stored += size
+		m.stored += o.item.Size
 	}
 	if rec.Table, err = dst.putTable(ctx, table); err != nil {
 		return 0, err
@@ -204,14 +204,13 @@ func (m *mover) segments(ctx context.Context, table []chunklist.Entry) error {
 		need = append(need, i)
 	}
 	n := 0
-	for sealed, err := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, i int) ([]byte, error) { return m.src.sealedSegment(ctx, table[i]) }) {
-		if err != nil {
-			return err
+	for o := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, i int) ([]byte, error) { return m.src.sealedSegment(ctx, table[i]) }) {
+		if o.err != nil {
+			return o.err
 		}
-		i := need[n]
 		n++
-		m.waiting = append(m.waiting, i)
-		if m.b.Add(table[i].Segment, sealed) {
+		m.waiting = append(m.waiting, o.item)
+		if m.b.Add(table[o.item].Segment, o.got) {
 			if err := m.flush(ctx, table); err != nil {
 				return err
 			}
@@ -258,15 +257,12 @@ func (m *mover) look(ctx context.Context) error {
 		}
 	}
 	m.there = map[pack.ID]pack.ID{}
-	for table, err := range inOrder(ctx, tables, smallAtOnce, m.dst.readTable) {
-		if err != nil {
-			if ignoreDamage(err) == nil {
-				continue
-			}
+	for o := range inOrder(ctx, tables, smallAtOnce, m.dst.readTable) {
+		if err := ignoreDamage(o.err); err != nil {
 			m.there = nil
 			return err
 		}
-		m.learn(slices.DeleteFunc(table, func(e chunklist.Entry) bool { return !packs[e.Pack] }))
+		m.learn(slices.DeleteFunc(o.got, func(e chunklist.Entry) bool { return !packs[e.Pack] }))
 	}
 	return nil
 }

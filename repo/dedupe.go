@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/repo/blob"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
@@ -81,24 +79,22 @@ func (r *Repository) newKnown(ctx context.Context, b *builder, ca string, began 
 }
 
 // bases opens sets to compare with, all at once. One that is damaged is left out: its chunks are stored again.
-func (r *Repository) bases(ctx context.Context, sets []*storedSet, there map[pack.ID]bool) ([]*base, error) {
-	out := make([]*base, len(sets))
-	g, gctx := errgroup.WithContext(ctx)
-	for i, set := range sets {
-		g.Go(func() error {
-			ss, err := r.open(gctx, set)
-			if err != nil {
-				return ignoreDamage(err)
-			}
-			if err := r.missing(gctx, there, ss.table); err != nil {
-				return ignoreDamage(err)
-			}
-			out[i] = &base{ss, map[uint32]uint32{}}
-			return nil
-		})
+func (r *Repository) bases(ctx context.Context, sets []*storedSet, there map[pack.ID]bool) (out []*base, err error) {
+	for o := range inOrder(ctx, sets, bases, func(ctx context.Context, set *storedSet) (*sealedSet, error) {
+		ss, err := r.open(ctx, set)
+		if err != nil {
+			return nil, err
+		}
+		return ss, r.missing(ctx, there, ss.table)
+	}) {
+		if err := ignoreDamage(o.err); err != nil {
+			return nil, err
+		}
+		if o.err == nil {
+			out = append(out, &base{o.got, map[uint32]uint32{}})
+		}
 	}
-	err := g.Wait()
-	return slices.DeleteFunc(out, func(b *base) bool { return b == nil }), err
+	return out, nil
 }
 
 // resume makes known what an interrupted run has stored, as far as it is still there.
@@ -144,18 +140,14 @@ func (k *known) adopt(index map[uint32]uint32, c chunklist.Chunk, e chunklist.En
 	return c
 }
 
-// packsThere lists the packs.
+// packsThere says which packs there are.
 func (r *Repository) packsThere(ctx context.Context) (map[pack.ID]bool, error) {
-	there := map[pack.ID]bool{}
-	for info, err := range r.blob.List(ctx, pack.Dir) {
-		if err != nil {
-			return nil, err
-		}
-		if id, ok := pack.ParseKey(info.Key); ok {
-			there[id] = true
-		}
+	listed, err := r.listPacks(ctx)
+	there := make(map[pack.ID]bool, len(listed))
+	for _, p := range listed {
+		there[p.id] = true
 	}
-	return there, nil
+	return there, err
 }
 
 // missing says which segment of a table is not there.

@@ -9,42 +9,46 @@ import (
 // How many things are asked of a store at once, which may be far away.
 const (
 	smallAtOnce    = 16 // objects of metadata, leases, deletions
+	headersAtOnce  = 32 // of packs
 	segmentsAtOnce = 8  // each takes a mebibyte
 )
 
-// inOrder calls do for all items, so many at once, and yields what it returns in the order of the items. An
+// outcome is what became of an item.
+type outcome[A, B any] struct {
+	item A
+	got  B
+	err  error
+}
+
+// inOrder calls do for all items, so many at once, and yields what became of them in the order of the items. An
 // error does not end it: that is for the caller. When it has ended, nothing goes on.
-func inOrder[A, B any](ctx context.Context, items []A, atOnce int, do func(context.Context, A) (B, error)) iter.Seq2[B, error] {
-	type result struct {
-		b   B
-		err error
-	}
-	return func(yield func(B, error) bool) {
+func inOrder[A, B any](ctx context.Context, items []A, atOnce int, do func(context.Context, A) (B, error)) iter.Seq[outcome[A, B]] {
+	return func(yield func(outcome[A, B]) bool) {
 		var going sync.WaitGroup
 		defer going.Wait()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		waiting := make(chan chan result, atOnce)
+		waiting := make(chan chan outcome[A, B], atOnce)
 		next := 0
 		start := func() {
 			if next == len(items) {
 				return
 			}
-			item, ready := items[next], make(chan result, 1)
+			item, ready := items[next], make(chan outcome[A, B], 1)
 			next++
 			waiting <- ready // there is room
 			going.Go(func() {
-				b, err := do(ctx, item)
-				ready <- result{b, err}
+				got, err := do(ctx, item)
+				ready <- outcome[A, B]{item, got, err}
 			})
 		}
 		for range atOnce {
 			start()
 		}
 		for range items {
-			r := <-<-waiting
+			o := <-<-waiting
 			start()
-			if !yield(r.b, r.err) {
+			if !yield(o) {
 				return
 			}
 		}

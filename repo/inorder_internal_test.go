@@ -22,7 +22,7 @@ func TestInOrder(t *testing.T) {
 		}
 		var going, most atomic.Int64
 		n := 0
-		for v, err := range inOrder(context.Background(), items, atOnce, func(ctx context.Context, i int) (int, error) {
+		for o := range inOrder(context.Background(), items, atOnce, func(ctx context.Context, i int) (int, error) {
 			defer going.Add(-1)
 			now := going.Add(1)
 			for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
@@ -36,8 +36,8 @@ func TestInOrder(t *testing.T) {
 			}
 			return i, nil
 		}) {
-			if v != n || (err != nil) != fails[n] {
-				t.Fatalf("item %d: %d, %v", n, v, err)
+			if o.item != n || o.got != n || (o.err != nil) != fails[n] {
+				t.Fatalf("item %d: %+v", n, o)
 			}
 			if n++; n == stop {
 				break

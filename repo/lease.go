@@ -168,13 +168,11 @@ func (r *Repository) leases(ctx context.Context, now time.Time) (active []active
 		}
 		found = append(found, info)
 	}
-	n := 0
-	for rec, err := range inOrder(ctx, found, smallAtOnce, func(ctx context.Context, info blob.Info) (*leaseRecord, error) { return r.readLease(ctx, s, info) }) {
-		if err != nil {
-			return nil, nil, err
+	for o := range inOrder(ctx, found, smallAtOnce, func(ctx context.Context, info blob.Info) (*leaseRecord, error) { return r.readLease(ctx, s, info) }) {
+		if o.err != nil {
+			return nil, nil, o.err
 		}
-		info := found[n]
-		n++
+		info, rec := o.item, o.got
 		author, name, ok := strings.Cut(strings.TrimPrefix(info.Key, leaseDir), "/")
 		id, _, ok2 := strings.Cut(name, "-")
 		if !ok || !ok2 {

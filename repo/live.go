@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/internal/hint"
 	"github.com/certkeep/certkeep/repo/blob"
@@ -118,18 +116,15 @@ func (c *census) count(ctx context.Context) error {
 	if m := c.s.mark; m != nil {
 		c.use(m.Object)
 	}
-	n := 0
-	for entries, err := range inOrder(ctx, tables, smallAtOnce, c.r.readTable) {
-		t := tables[n]
-		n++
-		if errors.Is(err, blob.ErrNotFound) && !live[t] {
+	for o := range inOrder(ctx, tables, smallAtOnce, c.r.readTable) {
+		if errors.Is(o.err, blob.ErrNotFound) && !live[o.item] {
 			continue // another prune was here first
 		}
-		if err != nil {
-			return hint.With(fmt.Errorf("it is not known what a set needs: %w", err),
+		if o.err != nil {
+			return hint.With(fmt.Errorf("it is not known what a set needs: %w", o.err),
 				"nothing was deleted; certkeep verify names the set: forget it, if no other copy of the object can be had")
 		}
-		for _, e := range entries {
+		for _, e := range o.got {
 			if e.Used != 0 {
 				c.segments[e.Segment] |= e.Used
 			}
@@ -146,35 +141,20 @@ func (c *census) use(refs ...Ref) {
 
 // readPacks reads the headers of all packs.
 func (c *census) readPacks(ctx context.Context) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(headerReaders)
-	var uses []*packUse
-	for info, err := range c.r.blob.List(ctx, pack.Dir) {
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		id, ok := pack.ParseKey(info.Key)
-		if !ok {
-			continue
-		}
-		u := &packUse{id: id, info: info}
-		uses = append(uses, u)
-		g.Go(func() error {
-			segments, err := pack.ReadHeader(gctx, c.r.blob, id, info.Size)
-			if errors.Is(err, pack.ErrDamaged) || errors.Is(err, blob.ErrNotFound) {
-				return nil // without segments: left alone, and reported
-			}
-			u.segments = segments
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	listed, err := c.r.listPacks(ctx)
+	if err != nil {
 		return err
 	}
-	for _, u := range uses {
-		if u.segments == nil {
+	for o := range inOrder(ctx, listed, headersAtOnce, func(ctx context.Context, p packInfo) ([]pack.Segment, error) {
+		return pack.ReadHeader(ctx, c.r.blob, p.id, p.info.Size)
+	}) {
+		u := &packUse{id: o.item.id, info: o.item.info, segments: o.got}
+		if errors.Is(o.err, pack.ErrDamaged) || errors.Is(o.err, blob.ErrNotFound) { // left alone, and reported
 			c.damaged = append(c.damaged, fmt.Errorf("%s: %w", u.info.Key, backupset.ErrDamaged))
 			continue
+		}
+		if o.err != nil {
+			return o.err
 		}
 		for _, s := range u.segments {
 			if c.segments[s.ID] != 0 {

@@ -16,9 +16,6 @@ import (
 	"github.com/certkeep/certkeep/repo/internal/seal"
 )
 
-// headerReaders is how many headers of packs are read at once.
-const headerReaders = 32
-
 // packs finds segments. What is known of a pack is kept: packs never change.
 type packs struct {
 	r *Repository
@@ -28,12 +25,11 @@ type packs struct {
 	scanned bool
 }
 
-// header is what the header of a pack says, once ready is closed.
+// header is what the header of a pack says.
 type header struct {
-	ready    chan struct{}
+	loading
 	segments map[pack.ID]pack.Segment
 	size     int64 // of the pack
-	err      error
 }
 
 // header is a pack's header, which is read once though several ask for it. Its size is that of the object, -1
@@ -43,39 +39,25 @@ func (p *packs) header(ctx context.Context, id pack.ID, size int64) (*header, er
 		p.mu.Lock()
 		h := p.headers[id]
 		if h == nil {
-			h = &header{ready: make(chan struct{}), size: size}
-			p.headers[id] = h
-			p.mu.Unlock()
-			h.err = p.read(ctx, id, h)
-			if h.err != nil { // to be tried again by who asks next
-				p.mu.Lock()
-				if p.headers[id] == h {
-					delete(p.headers, id)
-				}
-				p.mu.Unlock()
-			}
-			close(h.ready)
-			return h, h.err
+			break
 		}
 		p.mu.Unlock()
-		select {
-		case <-h.ready:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if again, err := h.wait(ctx); !again {
+			return h, err
 		}
-		if !isDone(h.err) {
-			return h, h.err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		// The one who was reading it lost interest; this one has not.
 	}
-}
-
-// isDone recognises the error of somebody who lost interest.
-func isDone(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	h := &header{loading: loading{ready: make(chan struct{})}, size: size}
+	p.headers[id] = h
+	p.mu.Unlock()
+	defer close(h.ready)
+	if h.err = p.read(ctx, id, h); h.err != nil { // to be tried again by who asks next
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.headers[id] == h {
+			delete(p.headers, id)
+		}
+	}
+	return h, h.err
 }
 
 func (p *packs) read(ctx context.Context, id pack.ID, h *header) error {
@@ -101,7 +83,7 @@ func (p *packs) read(ctx context.Context, id pack.ID, h *header) error {
 // for one after another. What goes wrong find meets again.
 func (p *packs) warm(ctx context.Context, table []chunklist.Entry) {
 	var g errgroup.Group
-	g.SetLimit(headerReaders)
+	g.SetLimit(headersAtOnce)
 	asked := map[pack.ID]bool{}
 	for _, e := range table {
 		if e.Used != 0 && !asked[e.Pack] {
@@ -148,10 +130,9 @@ func (p *packs) search(ctx context.Context, want pack.ID) (pack.ID, pack.Segment
 	all := maps.Clone(p.headers)
 	p.mu.Unlock()
 	for id, h := range all {
-		select {
-		case <-h.ready:
-		case <-ctx.Done():
-			return pack.ID{}, pack.Segment{}, ctx.Err()
+		_, _ = h.wait(ctx) // what cannot be read has no segments
+		if err := ctx.Err(); err != nil {
+			return pack.ID{}, pack.Segment{}, err
 		}
 		if s, ok := h.segments[want]; ok {
 			return id, s, nil
@@ -162,23 +143,34 @@ func (p *packs) search(ctx context.Context, want pack.ID) (pack.ID, pack.Segment
 
 // scan reads the headers of all packs. Those that are damaged have no segments.
 func (p *packs) scan(ctx context.Context) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(headerReaders)
-	for info, err := range p.r.blob.List(ctx, pack.Dir) {
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		if id, ok := pack.ParseKey(info.Key); ok {
-			g.Go(func() error {
-				_, err := p.header(gctx, id, info.Size)
-				if errors.Is(err, backupset.ErrDamaged) || errors.Is(err, blob.ErrNotFound) {
-					return nil
-				}
-				return err
-			})
+	listed, err := p.r.listPacks(ctx)
+	if err != nil {
+		return err
+	}
+	for o := range inOrder(ctx, listed, headersAtOnce, func(ctx context.Context, i packInfo) (*header, error) { return p.header(ctx, i.id, i.info.Size) }) {
+		if o.err != nil && !errors.Is(o.err, backupset.ErrDamaged) && !errors.Is(o.err, blob.ErrNotFound) {
+			return o.err
 		}
 	}
-	return g.Wait()
+	return nil
+}
+
+// packInfo is a pack as it was listed.
+type packInfo struct {
+	id   pack.ID
+	info blob.Info
+}
+
+func (r *Repository) listPacks(ctx context.Context) (listed []packInfo, err error) {
+	for info, err := range r.blob.List(ctx, pack.Dir) {
+		if err != nil {
+			return nil, err
+		}
+		if id, ok := pack.ParseKey(info.Key); ok {
+			listed = append(listed, packInfo{id, info})
+		}
+	}
+	return listed, nil
 }
 
 // putPack stores a pack of segments that have been in another pack, and empties b. Its id follows

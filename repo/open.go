@@ -284,9 +284,7 @@ func (r *Repository) take(s *state, journals map[string]*journal.Journal) {
 func (r *Repository) written(j *journal.Journal) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	head := j.Head()
-	r.seen[j.Author] = max(r.seen[j.Author], head.Seq)
-	if now := r.journals[j.Author]; now != nil && now.Head().Seq >= head.Seq {
+	if now := r.journals[j.Author]; now != nil && now.Head().Seq >= j.Head().Seq {
 		return nil // somebody has read it meanwhile
 	}
 	journals := maps.Clone(r.journals)
@@ -559,26 +557,29 @@ func (r *Repository) appendAs(ctx context.Context, author string, key ed25519.Pr
 		next := &journal.Journal{Author: author, Entries: slices.Clone(j.Entries), Problems: j.Problems}
 		e, err := next.Append(ctx, r.blob, r.id, key, r.o.Now(), r.putOptions(), records...)
 		if errors.Is(err, blob.ErrExists) && try < 100 {
-			r.mu.Lock()
-			r.seen[author] = j.Head().Seq + 1
-			r.mu.Unlock()
+			r.saw(author, j.Head().Seq+1)
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("journal of %s: %w", author, err)
 		}
+		r.saw(author, e.Seq)
 		if author != journal.Root {
 			return e, r.written(next)
 		}
 		// Of whom to read what follows from the root's journal.
-		r.mu.Lock()
-		r.seen[author] = e.Seq
-		r.mu.Unlock()
 		// It is written: losing interest now must not look as if it were not.
 		lctx, done := lingering(ctx)
 		defer done()
 		return e, r.refresh(lctx)
 	}
+}
+
+// saw notes that an author has an entry of that number.
+func (r *Repository) saw(author string, seq uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen[author] = max(r.seen[author], seq)
 }
 
 // append writes an entry in the name of this machine.

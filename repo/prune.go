@@ -261,21 +261,21 @@ func (p *pruner) delete(ctx context.Context, c *census, dead map[string]int64, s
 		if p.lease.at().Sub(c.now) > leaseTime/2 {
 			return true, nil
 		}
-		for key, err := range p.deleteAll(ctx, keys) {
-			if err != nil {
-				return false, err
+		for o := range p.deleteAll(ctx, keys) {
+			if o.err != nil {
+				return false, o.err
 			}
 			p.res.Deleted++
-			p.res.Freed += dead[key]
-			delete(dead, key)
+			p.res.Freed += dead[o.item]
+			delete(dead, o.item)
 		}
 	}
 	return false, nil
 }
 
-// deleteAll deletes objects, several at a time, and yields their keys.
-func (p *pruner) deleteAll(ctx context.Context, keys []string) iter.Seq2[string, error] {
-	return inOrder(ctx, keys, smallAtOnce, func(ctx context.Context, key string) (string, error) { return key, p.r.blob.Delete(ctx, key) })
+// deleteAll deletes objects, several at a time.
+func (p *pruner) deleteAll(ctx context.Context, keys []string) iter.Seq[outcome[string, any]] {
+	return inOrder(ctx, keys, smallAtOnce, func(ctx context.Context, key string) (any, error) { return nil, p.r.blob.Delete(ctx, key) })
 }
 
 // note notes what is dead and was not deleted.
@@ -309,9 +309,9 @@ func (p *pruner) note(ctx context.Context, dead map[string]int64, since map[stri
 
 func (p *pruner) deleteLeases(ctx context.Context, c *census) error {
 	stale := slices.DeleteFunc(c.stale, func(key string) bool { return strings.Contains(key, "/"+p.lease.run+"-") })
-	for _, err := range p.deleteAll(ctx, stale) {
-		if err != nil {
-			return err
+	for o := range p.deleteAll(ctx, stale) {
+		if o.err != nil {
+			return o.err
 		}
 	}
 	return nil
@@ -363,24 +363,21 @@ func (p *pruner) move(ctx context.Context, c *census, dead map[string]int64) err
 				need = append(need, s)
 			}
 		}
-		n := 0
-		for sealed, err := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, s pack.Segment) ([]byte, error) { return pack.Read(ctx, p.r.blob, u.id, s) }) {
-			s := need[n]
-			n++
-			if errors.Is(err, pack.ErrDamaged) {
-				p.res.Damaged = append(p.res.Damaged, err)
+		for o := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, s pack.Segment) ([]byte, error) { return pack.Read(ctx, p.r.blob, u.id, s) }) {
+			if errors.Is(o.err, pack.ErrDamaged) {
+				p.res.Damaged = append(p.res.Damaged, o.err)
 				whole = false
 				continue
 			}
-			if err != nil {
-				return fmt.Errorf("moving segments: %w", err)
+			if o.err != nil {
+				return fmt.Errorf("moving segments: %w", o.err)
 			}
-			if put[s.ID] { // twice in one pack
+			if put[o.item.ID] { // twice in one pack
 				continue
 			}
-			put[s.ID] = true
-			p.res.Moved += s.Length
-			if b.Add(s.ID, sealed) {
+			put[o.item.ID] = true
+			p.res.Moved += o.item.Length
+			if b.Add(o.item.ID, o.got) {
 				if err := flush(); err != nil {
 					return err
 				}

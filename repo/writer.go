@@ -474,10 +474,9 @@ func (w *writer) Commit(ctx context.Context, m *backupset.Manifest) error {
 		return w.fail(err)
 	}
 	stop := context.AfterFunc(ctx, func() { w.b.cancel(ctx.Err()) })
-	if err = w.b.finish(); err != nil {
-		_ = w.lists.Wait() // they end with the builder
-	} else {
-		err = w.lists.Wait()
+	err = w.b.finish()
+	if lerr := w.lists.Wait(); err == nil { // they end with the builder
+		err = lerr
 	}
 	w.endNotes(ctx)
 	stop()

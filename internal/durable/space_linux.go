@@ -19,9 +19,6 @@ const (
 // Reserve allocates space for a file that will have that size, where that is possible: a full disk is told before hours
 // of copying, and writing costs less.
 func Reserve(f File, size int64) error {
-	if a, ok := f.(*Aside); ok {
-		f = a.File
-	}
 	d, ok := f.(descriptor)
 	if !ok || size <= 0 {
 		return nil
