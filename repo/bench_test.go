@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -112,25 +111,6 @@ func stored(tb testing.TB, s blob.Store, prefix string) (n int64) {
 	return n
 }
 
-// far adds a time to each answer, as a server far away does.
-type far struct {
-	http.RoundTripper
-	by time.Duration
-}
-
-func (f far) RoundTrip(r *http.Request) (*http.Response, error) {
-	if f.by > 0 {
-		t := time.NewTimer(f.by)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		}
-	}
-	return f.RoundTripper.RoundTrip(r)
-}
-
 // BenchmarkFar writes 768 MiB that do not compress into a bucket, with so many uploads at once; reads them; and verifies them.
 // Each with and without 50 ms more for each request.
 func BenchmarkFar(b *testing.B) {
@@ -138,7 +118,7 @@ func BenchmarkFar(b *testing.B) {
 	_, _ = rand.Read(data) // never fails
 	server := s3test.Start(b, s3test.Options{TLS: true})
 	bucket := func(b *testing.B, name string, by time.Duration) blob.Store {
-		s, err := s3.Open(b.Context(), s3.Address{Bucket: name, Endpoint: server.Endpoint}, s3.Options{Transport: far{server.Transport, by}})
+		s, err := s3.Open(b.Context(), s3.Address{Bucket: name, Endpoint: server.Endpoint}, s3.Options{Transport: server.Far(by)})
 		if err != nil {
 			b.Fatal(err)
 		}

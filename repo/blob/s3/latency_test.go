@@ -2,7 +2,6 @@ package s3_test
 
 import (
 	"fmt"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -11,26 +10,6 @@ import (
 	"github.com/certkeep/certkeep/repo/blob/s3"
 	"github.com/certkeep/certkeep/repo/blob/s3/s3test"
 )
-
-// delayed adds a time to each answer, as a server far away does. Requests wait beside each
-// other, so that it costs no throughput where enough are under way.
-type delayed struct {
-	http.RoundTripper
-	by time.Duration
-}
-
-func (d delayed) RoundTrip(r *http.Request) (*http.Response, error) {
-	if d.by > 0 {
-		t := time.NewTimer(d.by)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		}
-	}
-	return d.RoundTripper.RoundTrip(r)
-}
 
 // BenchmarkLatency puts objects of 16 MiB from n goroutines, with and without 50 ms more
 // for each request. What n it takes for the same throughput is what a writer should use.
@@ -42,7 +21,7 @@ func BenchmarkLatency(b *testing.B) {
 		for _, by := range []time.Duration{0, 50 * time.Millisecond} {
 			b.Run(fmt.Sprintf("%d/%v", goroutines, by), func(b *testing.B) {
 				a := s3.Address{Bucket: server.Bucket(false), Endpoint: server.Endpoint}
-				s, err := s3.Open(b.Context(), a, s3.Options{Transport: delayed{server.Transport, by}})
+				s, err := s3.Open(b.Context(), a, s3.Options{Transport: server.Far(by)})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -27,6 +27,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/certkeep/certkeep/internal/need"
+	"github.com/certkeep/certkeep/internal/pause"
 )
 
 // Module is what to install.
@@ -216,4 +217,20 @@ func certificate(t testing.TB, certFile, keyFile string) *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
 	return pool
+}
+
+// far adds a time to each answer.
+type far struct {
+	http.RoundTripper
+	by time.Duration
+}
+
+// Far is the server's Transport as that of one far away: each request waits for so long, beside the others.
+func (s *Server) Far(by time.Duration) http.RoundTripper { return far{s.Transport, by} }
+
+func (f far) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := pause.For(r.Context(), f.by); err != nil {
+		return nil, err
+	}
+	return f.RoundTripper.RoundTrip(r)
 }
