@@ -65,9 +65,8 @@ key is in no backup of the database: keep a copy of it elsewhere.`,
 	o.addFlags(cmd.Flags())
 	choices(cmd, "bad-pages", string(backup.FailOnBadPages), string(backup.MarkBadPages))
 	choices(cmd, "type", string(backup.Auto), string(backup.Full), string(backup.Incremental))
-	return describe(cmd, "certkeep backup ca:pki --folder backups/monday\n"+
-		"certkeep backup adcs://backup@CORP.EXAMPLE@ca01.corp.example -r s3://pki-backup/ca01?endpoint=https://minio.corp.example",
-		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep backup ca:pki --folder backups/monday\n"+
+		"certkeep backup adcs://backup@CORP.EXAMPLE@ca01.corp.example -r s3://pki-backup/ca01?endpoint=https://minio.corp.example", exitPartly, exitLocked)
 }
 
 func runBackup(ctx context.Context, c *console, server string, o backupOptions, h *happening) error {

@@ -64,8 +64,7 @@ With --json it prints a JSON object a line.`,
 		dispositions = append(dispositions, d.String())
 	}
 	choices(cmd, "disposition", dispositions...)
-	return describe(cmd, "certkeep certs --folder backups --disposition revoked --csv",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+	return describeRepository(cmd, "certkeep certs --folder backups --disposition revoked --csv")
 }
 
 func (o *certsOptions) filter() (cadb.Filter, error) {

@@ -43,8 +43,7 @@ A set that was forgotten in the other repository alone is copied again.`,
 	f.StringVar(&o.to.hostKey, "to-host-key", "", "this host's key in the other repository: `FILE` (default in the configuration directory)")
 	f.StringVar(&o.ca, "authority", "", "only sets of the authority `NAME`")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be copied, and copy nothing")
-	return describe(cmd, "certkeep copy -r /mnt/backup/pki --to s3://pki-copy?endpoint=https://s3.corp.example",
-		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep copy -r /mnt/backup/pki --to s3://pki-copy?endpoint=https://s3.corp.example", exitPartly)
 }
 
 // How sets were copied.

@@ -38,7 +38,7 @@ logs, and the report says what that leaves open.`,
 	o.repositoryOptions.addFlags(f, "OLD and NEW are sets in a repository")
 	f.IntVar(&o.limit, "limit", 0, "list at most `N` changes of each kind (default 10000); all are counted")
 	f.StringVar(&o.scratch, "scratch", "", "make the temporary directory in `DIR` (default the system's)")
-	return describe(cmd, "certkeep diff backups/monday backups/tuesday", exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitInterrupted)
+	return describeRepository(cmd, "certkeep diff backups/monday backups/tuesday")
 }
 
 // sides reads OLD and NEW.

@@ -46,8 +46,7 @@ repository: that is what verify --level database does, which checks more.`,
 		}),
 	}
 	o.addFlags(cmd.Flags())
-	return describe(cmd, "certkeep drill --folder backups\ncertkeep drill -r /mnt/backup/pki latest --identity /media/usb/restore.key",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep drill --folder backups\ncertkeep drill -r /mnt/backup/pki latest --identity /media/usb/restore.key")
 }
 
 func runDrill(ctx context.Context, c *console, o drillOptions, h *happening) error {

@@ -41,8 +41,7 @@ to a directory of its own in DIR that bears its id; an incremental set is of no 
 	f.StringVar(&o.folder, "folder", "", "write to `DIR`")
 	f.BoolVar(&o.chain, "chain", false, "write the whole chain, each set to a directory in DIR")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be written, and write nothing")
-	return describe(cmd, "certkeep export -r /mnt/backup/pki --identity /media/safe/pki-restore.key latest --chain --folder D:\\export",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep export -r /mnt/backup/pki --identity /media/safe/pki-restore.key latest --chain --folder D:\\export")
 }
 
 func runExport(ctx context.Context, c *console, o exportOptions, name string) error {

@@ -60,8 +60,7 @@ It takes a host's key that may do it (not one of --append-only), or a restore id
 		RunE: c.do(func(ctx context.Context, args []string) error { return runForget(ctx, c, o, args, time.Now()) }),
 	}
 	o.addFlags(cmd.Flags())
-	return describe(cmd, "certkeep forget -r /mnt/backup/pki --keep-daily 14 --keep-monthly 12 --keep-yearly 10 --prune",
-		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep forget -r /mnt/backup/pki --keep-daily 14 --keep-monthly 12 --keep-yearly 10 --prune", exitPartly)
 }
 
 type forgetResult struct {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,13 @@ func describe(cmd *cobra.Command, example string, exits ...int) *cobra.Command {
 	}
 	annotate(cmd, "exits", strings.TrimRight(b.String(), "\n"))
 	return cmd
+}
+
+// describeRepository is describe for a verb that opens a repository, whatever more it may end with.
+func describeRepository(cmd *cobra.Command, example string, more ...int) *cobra.Command {
+	exits := append(more, exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	slices.Sort(exits)
+	return describe(cmd, example, exits...)
 }
 
 func annotate(cmd *cobra.Command, key, value string) {

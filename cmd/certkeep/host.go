@@ -108,8 +108,7 @@ it may take backups, and neither forget sets nor prune.`,
 	f.StringArrayVar(&o.cas, "ca", nil, "give it the keys of the authority `NAME`; may be repeated")
 	f.BoolVar(&o.appendOnly, "append-only", false, "for backups alone: it may neither forget sets nor prune")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and change nothing")
-	return describe(cmd, "certkeep host add -r /mnt/backup/pki --identity /media/safe/pki-restore.key ca02 --out ca02.host.json --ca 'Corp CA'",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep host add -r /mnt/backup/pki --identity /media/safe/pki-restore.key ca02 --out ca02.host.json --ca 'Corp CA'")
 }
 
 func runHostAdd(ctx context.Context, c *console, o hostAddOptions, name string) error {
@@ -244,8 +243,7 @@ and its credentials still reach the storage: disable the one, and change the oth
 	f.Uint64Var(&o.since, "last-entry", 0, "of its journal, the last entry that is still to count: `NUMBER` (default all there are)")
 	f.BoolVar(&o.none, "no-entry", false, "nothing that the host ever wrote is to count")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say who would be revoked, and change nothing")
-	return describe(cmd, "certkeep host revoke -r /mnt/backup/pki --identity /media/safe/pki-restore.key ca01 --reason stolen",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep host revoke -r /mnt/backup/pki --identity /media/safe/pki-restore.key ca01 --reason stolen")
 }
 
 func runHostRevoke(ctx context.Context, c *console, o hostRevokeOptions, name string) error {

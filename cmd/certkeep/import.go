@@ -37,7 +37,7 @@ session ended.`,
 	}
 	o.addFlags(cmd.Flags(), "into this repository")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be taken in, and take in nothing")
-	return describe(cmd, "certkeep import E:\\CABackup -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep import E:\\CABackup -r /mnt/backup/pki", exitPartly)
 }
 
 // transferResult is what import, export and copy did.

@@ -65,9 +65,8 @@ changed later (recipient, host) is not: do it in both.`,
 	f.StringVar(&o.like, "like", "", "take over the keys of the repository `REPO`")
 	o.addHostFlags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and make nothing")
-	return describe(cmd, "certkeep init -r /mnt/backup/pki --identity-out /media/safe/pki-restore.key\n"+
-		"certkeep init -r s3://pki-backup/ca01?endpoint=https://minio.corp.example --recipient age1… --append-only",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep init -r /mnt/backup/pki --identity-out /media/safe/pki-restore.key\n"+
+		"certkeep init -r s3://pki-backup/ca01?endpoint=https://minio.corp.example --recipient age1… --append-only")
 }
 
 type initResult struct {

@@ -44,8 +44,7 @@ lies in the future is as old as the store says.`,
 	f.Var(&o.maxAge, "max-age", "fail with exit code 14 if the newest confirmed set is older: 26h, 7d")
 	f.StringVar(&o.level, "level", "", "with --max-age: if its newest proof at `LEVEL` is older: "+strings.Join(texts(backup.Levels), ", "))
 	choices(cmd, "level", texts(backup.Levels)...)
-	return describe(cmd, "certkeep list -r /mnt/backup/pki\ncertkeep list -r /mnt/backup/pki --max-age 8d --level content --quiet",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitTooOld, exitInterrupted)
+	return describeRepository(cmd, "certkeep list -r /mnt/backup/pki\ncertkeep list -r /mnt/backup/pki --max-age 8d --level content --quiet", exitTooOld)
 }
 
 type listResult struct {

@@ -122,7 +122,7 @@ needed, of those of which at least half is dead.`,
 	o.repositoryOptions.addFlags(f, "the repository")
 	o.addPruneFlags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what is dead, and neither note nor delete it")
-	return describe(cmd, "certkeep prune -r /mnt/backup/pki", exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep prune -r /mnt/backup/pki", exitPartly)
 }
 
 type pruneResult struct {

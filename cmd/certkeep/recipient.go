@@ -29,7 +29,7 @@ func (c *console) verbs(use, short, example string, verbs ...*cobra.Command) *co
 		}),
 	}
 	cmd.AddCommand(verbs...)
-	return describe(cmd, example, exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, example)
 }
 
 func newRecipientCommand(c *console) *cobra.Command {
@@ -131,8 +131,7 @@ a restore identity that opens it now. AGE is the public key of the other; with
 	f.StringVar(&o.identityOut, "identity-out", "", "make an identity, and write it to `FILE`, which must not exist")
 	f.BoolVar(&o.postQuantum, "post-quantum", false, "with --identity-out: one that a quantum computer does not break either")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check everything and change nothing")
-	return describe(cmd, "certkeep recipient add -r /mnt/backup/pki --identity /media/safe/pki-restore.key age1… --comment 'vault in Bonn'",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep recipient add -r /mnt/backup/pki --identity /media/safe/pki-restore.key age1… --comment 'vault in Bonn'")
 }
 
 // atMostOne is cobra's check of an argument that may be left out.
@@ -224,8 +223,7 @@ A passphrase that stays is asked for once more.`,
 	o.addFlags(f, "the repository")
 	f.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase of a recipient that stays from the first line of `FILE`")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say who would be removed, and change nothing")
-	return describe(cmd, "certkeep recipient remove -r /mnt/backup/pki --identity /media/safe/pki-restore.key 1f2e",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep recipient remove -r /mnt/backup/pki --identity /media/safe/pki-restore.key 1f2e")
 }
 
 func runRecipientRemove(ctx context.Context, c *console, o recipientRemoveOptions, name string) error {

@@ -86,8 +86,7 @@ exit code is 3, and what to do is printed, as is the way back after a failure.
 		}),
 	}
 	o.addFlags(cmd.Flags())
-	return describe(cmd, "certkeep restore --folder backups --ca pki --plan",
-		exitOK, exitFailed, exitUsage, exitPartly, exitDamage, exitNoRepo, exitLocked, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep restore --folder backups --ca pki --plan", exitPartly, exitLocked)
 }
 
 func runRestore(ctx context.Context, c *console, o restoreOptions, h *happening) error {

@@ -27,7 +27,7 @@ that took the set, or a restore identity. --json has the manifest as well.`,
 	f := cmd.Flags()
 	o.repositoryOptions.addFlags(f, "the repository")
 	f.StringVar(&o.ca, "authority", "", "the authority whose sets are meant, where a repository has several: `NAME`")
-	return describe(cmd, "certkeep show -r /mnt/backup/pki latest", exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep show -r /mnt/backup/pki latest")
 }
 
 type showResult struct {

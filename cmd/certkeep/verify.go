@@ -71,8 +71,7 @@ identity. The outcome is recorded in the repository for list, if this machine ma
 	}
 	o.addFlags(cmd.Flags())
 	choices(cmd, "level", texts(backup.Levels)...)
-	return describe(cmd, "certkeep verify --folder backups\ncertkeep verify -r /mnt/backup/pki --level sealed --share 1/30",
-		exitOK, exitFailed, exitUsage, exitDamage, exitNoRepo, exitSecret, exitUnreachable, exitInterrupted)
+	return describeRepository(cmd, "certkeep verify --folder backups\ncertkeep verify -r /mnt/backup/pki --level sealed --share 1/30")
 }
 
 // texts turns names of a type of their own into strings.

@@ -115,25 +115,26 @@ type repositoryVerifier struct {
 	options backup.VerifyOptions
 	started time.Time
 
-	ids    []string // of the sets chosen; empty means all
-	read   []string // others of their chains, whose files were read through
-	report repositoryReport
-	sound  map[string]bool
-	bad    map[string]bool
+	entries []backupset.Entry // that can be listed
+	ids     []string          // of the sets chosen; empty means all
+	read    []string          // others of their chains, whose files were read through
+	report  repositoryReport
+	sound   map[string]bool
+	bad     map[string]bool
 }
 
 // choose finds the sets. With none named they are all of them; but a database is recovered
 // from each authority's newest alone.
 func (v *repositoryVerifier) choose(ctx context.Context, names []string) error {
-	entries, err := v.r.List(ctx)
-	if err != nil {
+	var err error
+	if v.entries, err = v.r.List(ctx); err != nil {
 		return err
 	}
 	for _, name := range names {
-		e, err := findSet(entries, name, v.o.ca)
+		e, err := findSet(v.entries, name, v.o.ca)
 		if err != nil {
 			// Without keys there are only ids.
-			if v.r.Readable() || len(entries) > 0 {
+			if v.r.Readable() || len(v.entries) > 0 {
 				return err
 			}
 			e.ID = name
@@ -145,7 +146,7 @@ func (v *repositoryVerifier) choose(ctx context.Context, names []string) error {
 	}
 	newest := map[string]string{}
 	var order []string
-	for _, e := range entries {
+	for _, e := range v.entries {
 		if e.Manifest == nil {
 			continue
 		}
@@ -199,9 +200,13 @@ func (v *repositoryVerifier) objects(ctx context.Context) error {
 func (v *repositoryVerifier) files(ctx context.Context) error {
 	ids, parents := v.ids, map[string]string{}
 	if len(ids) == 0 {
-		var err error
-		if ids, parents, err = v.tips(ctx); err != nil {
-			return err
+		ids, parents = tips(v.entries)
+	}
+	spoiled := func(id string) {
+		delete(v.sound, id)
+		v.bad[id] = true
+		if parent := parents[id]; parent != "" {
+			ids = append(ids, parent)
 		}
 	}
 	done := map[string]bool{}
@@ -220,11 +225,7 @@ func (v *repositoryVerifier) files(ctx context.Context) error {
 		switch {
 		case errors.Is(err, backupset.ErrChain):
 			v.report.Findings = append(v.report.Findings, repositoryFinding{Set: id, Message: err.Error()})
-			delete(v.sound, id)
-			v.bad[id] = true
-			if parent := parents[id]; parent != "" {
-				ids = append(ids, parent)
-			}
+			spoiled(id)
 			continue
 		case err != nil:
 			return err
@@ -238,22 +239,14 @@ func (v *repositoryVerifier) files(ctx context.Context) error {
 			}
 		}
 		if !report.OK {
-			delete(v.sound, id)
-			v.bad[id] = true
-			if parent := parents[id]; parent != "" {
-				ids = append(ids, parent)
-			}
+			spoiled(id)
 		}
 	}
 	return nil
 }
 
 // tips are the sets that no other continues; parents are what those that are listed continue, as far as that is listed.
-func (v *repositoryVerifier) tips(ctx context.Context) (ids []string, parents map[string]string, err error) {
-	entries, err := v.r.List(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
+func tips(entries []backupset.Entry) (ids []string, parents map[string]string) {
 	listed, continued := map[string]bool{}, map[string]bool{}
 	for _, e := range entries {
 		listed[e.ID] = true
@@ -269,7 +262,7 @@ func (v *repositoryVerifier) tips(ctx context.Context) (ids []string, parents ma
 			ids = append(ids, e.ID)
 		}
 	}
-	return ids, parents, nil
+	return ids, parents
 }
 
 // record keeps the outcome in the repository.
