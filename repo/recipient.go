@@ -51,15 +51,8 @@ func NewRecipient(public, comment string, to age.Recipient) Recipient {
 	return Recipient{Kind: kind, Public: public, Comment: comment, age: to}
 }
 
-// sealTo seals the repository's identities to a recipient.
-func (r *Repository) sealTo(ctx context.Context, rc Recipient, epoch int, identities []byte) (slotRecord, error) {
-	b, err := rc.seal(identities)
-	if err != nil {
-		return slotRecord{}, err
-	}
-	return r.putSlot(ctx, rc, epoch, b)
-}
-
+// seal seals the repository's identities to a recipient. That may be a program, which may fail: so it is done before
+// anything is stored.
 func (rc Recipient) seal(identities []byte) ([]byte, error) {
 	b, err := seal.Encrypt(identities, rc.age)
 	if err != nil {
@@ -95,16 +88,13 @@ func (r *Repository) Recipients() []Recipient {
 	return out
 }
 
-// identities are the repository's keys as text, the newest first.
-func (r *Repository) identities() ([]byte, error) {
-	if r.rootKey == nil {
-		return nil, ErrNoIdentity
-	}
+// formatIdentities is the repository's keys as text, the newest first.
+func formatIdentities(keys []age.Identity) []byte {
 	var b bytes.Buffer
-	for _, id := range r.data {
+	for _, id := range keys {
 		fmt.Fprintf(&b, "%s\n", id.(*age.X25519Identity))
 	}
-	return b.Bytes(), nil
+	return b.Bytes()
 }
 
 func parseIdentities(b []byte) ([]age.Identity, error) {
@@ -125,15 +115,18 @@ func parseIdentities(b []byte) ([]age.Identity, error) {
 // AddRecipient lets another identity open the repository, all that is in it already included.
 // It takes a restore identity.
 func (r *Repository) AddRecipient(ctx context.Context, rc Recipient) error {
-	identities, err := r.identities()
-	if err != nil {
-		return err
+	if r.rootKey == nil {
+		return ErrNoIdentity
 	}
 	if rc.Public != "" && slices.ContainsFunc(r.Recipients(), func(o Recipient) bool { return o.Public == rc.Public }) {
 		return fmt.Errorf("recipient %s: %w", rc.Public, backupset.ErrExists)
 	}
+	sealed, err := rc.seal(formatIdentities(r.data))
+	if err != nil {
+		return err
+	}
 	return r.during(ctx, func(l *lease) error {
-		rec, err := r.sealTo(ctx, rc, r.now().epoch().Epoch, identities)
+		rec, err := r.putSlot(ctx, rc, r.now().epoch().Epoch, sealed)
 		if err == nil {
 			err = l.good(ctx)
 		}
@@ -190,21 +183,12 @@ func (r *Repository) newEpoch(ctx context.Context, epoch int, to []Recipient) ([
 	if err != nil {
 		return nil, err
 	}
-	before := r.data
-	r.data = append([]age.Identity{key}, before...)
-	identities, err := r.identities()
-	// A recipient may be a program, which may fail: that is seen before anything is stored.
-	var sealed [][]byte
-	for _, rc := range to {
-		var b []byte
-		if err == nil {
-			b, err = rc.seal(identities)
+	data := append([]age.Identity{key}, r.data...)
+	sealed := make([][]byte, len(to))
+	for i, rc := range to {
+		if sealed[i], err = rc.seal(formatIdentities(data)); err != nil {
+			return nil, err
 		}
-		sealed = append(sealed, b)
-	}
-	if err != nil {
-		r.data = before
-		return nil, err
 	}
 	ref, err := r.putSealed(ctx, []byte(hex.EncodeToString(r.rootKey.Seed())), key.Recipient())
 	if err != nil {
@@ -218,6 +202,7 @@ func (r *Repository) newEpoch(ctx context.Context, epoch int, to []Recipient) ([
 		}
 		records = append(records, rec)
 	}
+	r.data = data
 	return records, nil
 }
 
