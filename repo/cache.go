@@ -85,15 +85,19 @@ func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []b
 	return e.plain, func() { c.release(e) }, nil
 }
 
-// shrink drops what was not used for longest, but keep. c.mu is held.
+// shrink drops what was not used for longest, but keep and what is still being loaded: that one has no size
+// yet, and calls shrink itself. c.mu is held.
 func (c *segmentCache) shrink(keep *list.Element) {
-	for c.size > c.limit && c.order.Back() != keep {
-		last := c.order.Back()
+	for el := c.order.Back(); el != nil && c.size > c.limit; {
+		last := el
+		el = el.Prev()
+		if last == keep {
+			continue
+		}
 		select {
 		case <-last.Value.(*cached).ready:
 			c.drop(last)
 		default:
-			return // it is being loaded
 		}
 	}
 }

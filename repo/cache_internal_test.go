@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -90,4 +91,50 @@ func TestSegmentCacheMemory(t *testing.T) {
 	if c.size > c.limit || len(c.free) > maxFree {
 		t.Errorf("%d bytes, %d free", c.size, len(c.free))
 	}
+}
+
+// A segment that takes long to load keeps none of the others in the cache, and it is itself not the reason that the
+// limit is passed when it arrives.
+func TestSegmentCacheLimitBesideASlowLoad(t *testing.T) {
+	const size = 64
+	c := newSegmentCache(3 * size)
+	get := func(n int, wait <-chan struct{}) {
+		_, done, err := c.get(t.Context(), pack.Sum([]byte{byte(n)}), func([]byte) ([]byte, error) {
+			<-wait
+			return make([]byte, size), nil
+		})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		done()
+	}
+	atOnce := make(chan struct{})
+	close(atOnce)
+
+	slow, arrived := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(arrived)
+		get(0, slow)
+	}()
+	for c.entries() == 0 { // until it is the oldest
+		runtime.Gosched()
+	}
+	for n := 1; n <= 6; n++ {
+		get(n, atOnce)
+		if c.size > c.limit {
+			t.Errorf("%d bytes are kept of at most %d after %d segments", c.size, c.limit, n)
+		}
+	}
+	close(slow)
+	<-arrived
+	if c.size > c.limit {
+		t.Errorf("%d bytes are kept of at most %d after the slow one", c.size, c.limit)
+	}
+}
+
+func (c *segmentCache) entries() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.order.Len()
 }
