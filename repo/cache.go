@@ -81,14 +81,14 @@ func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []b
 		return nil, nil, e.err
 	}
 	c.size += int64(len(e.plain))
-	c.shrink(el)
+	c.shrink(c.limit, el)
 	return e.plain, func() { c.release(e) }, nil
 }
 
-// shrink drops what was not used for longest, but keep and what is still being loaded: that one has no size
+// shrink drops what was not used for longest, until the rest has no more than limit bytes; but not keep, nor what is still being loaded: that one has no size
 // yet, and calls shrink itself. c.mu is held.
-func (c *segmentCache) shrink(keep *list.Element) {
-	for el := c.order.Back(); el != nil && c.size > c.limit; {
+func (c *segmentCache) shrink(limit int64, keep *list.Element) {
+	for el := c.order.Back(); el != nil && c.size > limit; {
 		last := el
 		el = el.Prev()
 		if last == keep {
@@ -100,6 +100,13 @@ func (c *segmentCache) shrink(keep *list.Element) {
 		default:
 		}
 	}
+}
+
+// forget drops all that is not being loaded just now.
+func (c *segmentCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shrink(0, nil)
 }
 
 // drop takes one out. c.mu is held.

@@ -30,7 +30,9 @@ func (s *sealedSet) Open(ctx context.Context, f backupset.File) (backupset.ReadA
 		return nil, hint.With(fmt.Errorf("set %s: %s: %w", s.s.Set, f.Name, ErrNoIdentity), "name its file with --identity, or in CERTKEEP_IDENTITY_FILE")
 	}
 	rctx, cancel := context.WithCancel(ctx)
-	return &reader{s: s, f: l, ctx: rctx, cancel: cancel, lists: s.list(l), ids: s.keys.ids()}, nil
+	r := &reader{s: s, f: l, ctx: rctx, cancel: cancel, lists: s.list(l)}
+	r.ids.New = func() any { return s.keys.ids() }
+	return r, nil
 }
 
 // How much of a file is opened before it is asked for, in bytes, and in how many stretches at most: where few pages were
@@ -46,10 +48,10 @@ type reader struct {
 	f      *fileLayout
 	ctx    context.Context
 	cancel context.CancelFunc
+	ids    sync.Pool // of *ids: each is for one goroutine at a time
 
 	mu     sync.Mutex // of the rest
 	lists  *listReader
-	ids    *ids
 	closed bool
 
 	pos   int64
@@ -160,7 +162,9 @@ func (r *reader) fill() error {
 		go func() {
 			defer r.going.Done()
 			defer close(st.ready)
-			st.data, st.done, st.err = r.s.read(r.ctx, r.f, st, r.s.keys.ids())
+			ids := r.ids.Get().(*ids)
+			defer r.ids.Put(ids)
+			st.data, st.done, st.err = r.s.read(r.ctx, r.f, st, ids)
 		}()
 	}
 	if len(r.queue) == 0 {
@@ -204,6 +208,9 @@ func (s *sealedSet) read(ctx context.Context, f *fileLayout, st *stretch, ids *i
 	if err != nil {
 		release()
 		return nil, nil, err
+	}
+	if s.held != nil {
+		s.held(s.s.CA, st.entry.Segment, st.chunks)
 	}
 	return data, release, nil
 }
@@ -263,17 +270,30 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (r *reader) chunkAt(n int64) (b []byte, done func(), err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, nil, fs.ErrClosed
-	}
-	c, ok, err := r.lists.at(r.ctx, n)
+	st, err := r.one(n)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !ok {
-		return nil, nil, fmt.Errorf("set %s: %s: %w: chunk %d is missing", r.s.s.Set, r.f.Name, backupset.ErrDamaged, n)
+	defer r.going.Done()
+	ids := r.ids.Get().(*ids)
+	defer r.ids.Put(ids)
+	return r.s.read(r.ctx, r.f, st, ids)
+}
+
+// one is a chunk as a stretch. r.going.Done is to be called when it was read.
+func (r *reader) one(n int64) (*stretch, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, fs.ErrClosed
 	}
-	return r.s.read(r.ctx, r.f, &stretch{first: n, chunks: []chunklist.Chunk{c}, entry: r.lists.table[c.Segment]}, r.ids)
+	c, ok, err := r.lists.at(r.ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("set %s: %s: %w: chunk %d is missing", r.s.s.Set, r.f.Name, backupset.ErrDamaged, n)
+	}
+	r.going.Add(1)
+	return &stretch{first: n, chunks: []chunklist.Chunk{c}, entry: r.lists.table[c.Segment]}, nil
 }

@@ -96,15 +96,19 @@ func (r *Repository) entries(ctx context.Context, sets []*storedSet) ([]backupse
 // Open implements backupset.Store. ErrKey if the set is there, and nothing at hand opens
 // its manifest.
 func (r *Repository) Open(ctx context.Context, id string) (backupset.Set, error) {
+	ss, err := r.openSet(ctx, id)
+	if err != nil {
+		return nil, err // and not a Set that is nil
+	}
+	return ss, nil
+}
+
+func (r *Repository) openSet(ctx context.Context, id string) (*sealedSet, error) {
 	s, err := r.find(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	ss, err := r.openManifest(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	return ss, nil
+	return r.openManifest(ctx, s)
 }
 
 func (r *Repository) find(ctx context.Context, id string) (*storedSet, error) {

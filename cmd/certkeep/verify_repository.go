@@ -81,19 +81,22 @@ func runVerifyRepository(ctx context.Context, c *console, o verifyOptions, sets 
 	if err != nil {
 		return err
 	}
-	v := &repositoryVerifier{c: c, r: r, o: o, level: level, parts: parts, started: time.Now()}
+	v := &repositoryVerifier{c: c, r: r, o: o, level: level, parts: parts, started: time.Now(), bad: map[string]bool{}}
 	v.options = backup.VerifyOptions{Level: level, CACertificate: certificate}
 	if err := v.choose(ctx, sets); err != nil {
 		return err
 	}
+	v.meter = c.progress()
+	defer v.meter.Close()
 	if err := v.objects(ctx); err != nil {
 		return err
 	}
-	if deep && parts == 0 {
-		if err := v.files(ctx); err != nil {
+	if level == backup.LevelDatabase {
+		if err := v.files(ctx, r); err != nil {
 			return err
 		}
 	}
+	v.meter.Close()
 	v.record(ctx)
 	v.report.Seconds, v.report.OK = time.Since(v.started).Seconds(), v.failure() == nil
 	if len(v.ids) > 0 {
@@ -109,6 +112,7 @@ type repositoryVerifier struct {
 	c       *console
 	r       *repo.Repository
 	o       verifyOptions
+	meter   *meter
 	level   backup.Level
 	part    int // of parts, to be read now
 	parts   int
@@ -119,7 +123,7 @@ type repositoryVerifier struct {
 	ids     []string          // of the sets chosen; empty means all
 	read    []string          // others of their chains, whose files were read through
 	report  repositoryReport
-	sound   map[string]bool
+	sound   []string
 	bad     map[string]bool
 }
 
@@ -162,13 +166,12 @@ func (v *repositoryVerifier) choose(ctx context.Context, names []string) error {
 	return nil
 }
 
-// objects verifies the repository's objects, as deep as the level goes.
+// objects verifies the repository's objects, as deep as the level goes: at the level of contents with the sets' files, so
+// that little is read twice.
 func (v *repositoryVerifier) objects(ctx context.Context) error {
 	level := map[backup.Level]string{backup.LevelInventory: repo.LevelInventory, backup.LevelSealed: repo.LevelSealed,
 		backup.LevelContent: repo.LevelContent, backup.LevelDatabase: repo.LevelInventory}[v.level]
-	m := v.c.progress()
-	defer m.Close()
-	ro := repo.VerifyOptions{Sets: v.ids, Level: level, Progress: func(done, total int64) { m.Set("packs", done, total) }}
+	ro := repo.VerifyOptions{Sets: v.ids, Level: level, Files: v.files, Progress: func(done, total int64) { v.meter.Set("packs", done, total) }}
 	if v.parts > 0 {
 		v.part = v.r.NextShare(level, v.parts)
 		ro.Part, ro.Parts = v.part, v.parts
@@ -181,29 +184,26 @@ func (v *repositoryVerifier) objects(ctx context.Context) error {
 	v.report.Repository, v.report.Level = v.r.Location(), string(v.level)
 	v.report.Sets, v.report.Hidden, v.report.Objects, v.report.Bytes = res.Sets, res.Hidden, res.Objects, res.Bytes
 	v.report.Segments, v.report.Chunks = res.Segments, res.Chunks
-	v.report.Findings = []repositoryFinding{}
-	v.sound, v.bad = map[string]bool{}, map[string]bool{}
-	for _, id := range res.Sound {
-		v.sound[id] = true
-	}
+	found := []repositoryFinding{}
 	for _, f := range res.Findings {
-		v.report.Findings = append(v.report.Findings, repositoryFinding{f.Set, f.Object, f.Err.Error()})
+		found = append(found, repositoryFinding{f.Set, f.Object, f.Err.Error()})
 		if f.Set != "" {
 			v.bad[f.Set] = true
 		}
 	}
+	v.report.Findings = append(found, v.report.Findings...)
+	v.sound = res.Sound
 	return nil
 }
 
 // files reads the sets' files through, or recovers their databases. A set that others continue is read with them, once;
 // only if they are not good it is looked at for itself.
-func (v *repositoryVerifier) files(ctx context.Context) error {
+func (v *repositoryVerifier) files(ctx context.Context, from backupset.Store) error {
 	ids, parents := v.ids, map[string]string{}
 	if len(ids) == 0 {
 		ids, parents = tips(v.entries)
 	}
 	spoiled := func(id string) {
-		delete(v.sound, id)
 		v.bad[id] = true
 		if parent := parents[id]; parent != "" {
 			ids = append(ids, parent)
@@ -217,11 +217,9 @@ func (v *repositoryVerifier) files(ctx context.Context) error {
 			continue
 		}
 		done[id] = true
-		m := v.c.progress()
 		o := v.options
-		o.Source, o.Progress = backup.Source{Store: v.r, ID: id}, m.job
+		o.Source, o.Progress = backup.Source{Store: from, ID: id}, v.meter.job
 		report, err := backup.Verify(ctx, o)
-		m.Close()
 		switch {
 		case errors.Is(err, backupset.ErrChain):
 			v.report.Findings = append(v.report.Findings, repositoryFinding{Set: id, Message: err.Error()})
@@ -270,7 +268,8 @@ func (v *repositoryVerifier) record(ctx context.Context) {
 	if v.o.noRecord {
 		return
 	}
-	sound, bad := slices.Sorted(maps.Keys(v.sound)), slices.Sorted(maps.Keys(v.bad))
+	sound, bad := slices.Compact(slices.Sorted(slices.Values(v.sound))), slices.Sorted(maps.Keys(v.bad))
+	sound = slices.DeleteFunc(sound, func(id string) bool { return v.bad[id] })
 	err := v.r.Record(ctx, string(v.level), v.part, v.parts, sound, bad)
 	if err == nil && len(v.read) > 0 {
 		err = v.r.Record(ctx, repo.LevelContent, 0, 0, v.read, nil)

@@ -1,0 +1,62 @@
+package repo
+
+import (
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/certkeep/certkeep/repo/blob"
+	"github.com/certkeep/certkeep/repo/blob/mem"
+	"github.com/certkeep/certkeep/repo/internal/chunklist"
+	"github.com/certkeep/certkeep/repo/internal/pack"
+)
+
+// A segment that lies in two packs, each of which a set refers to, was read from one of them: neither pack counts as
+// read for it.
+func TestHeldInTwoPacks(t *testing.T) {
+	ctx := t.Context()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := mem.New()
+	host, err := Init(ctx, Options{Blob: b}, InitOptions{Recipients: []Recipient{NewRecipient(id.Recipient().String(), "", id.Recipient())}, Host: "backup1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(ctx, Options{Blob: b, Host: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(segments ...string) pack.ID {
+		t.Helper()
+		p := pack.NewBuilder(nil)
+		for _, s := range segments {
+			p.Add(pack.Sum([]byte(s)), []byte(s))
+		}
+		id, object, _ := p.Build()
+		if _, err := b.Put(ctx, pack.Key(id), object, blob.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	shared, alone := pack.Sum([]byte("shared")), pack.Sum([]byte("alone"))
+	one, two, three := put("shared"), put("shared", "another"), put("alone")
+
+	v := &verifier{r: r, res: &VerifyResult{}, need: map[pack.ID]*packNeed{}, segments: map[pack.ID]*segmentNeed{}, bad: map[string]bool{}}
+	chunk := []chunklist.Chunk{{Offset: 0, Length: 3}}
+	for _, e := range []chunklist.Entry{{Segment: shared, Pack: one, Used: 1}, {Segment: shared, Pack: two, Used: 1}, {Segment: alone, Pack: three, Used: 1}} {
+		if err := v.segment(ctx, &storedSet{}, e); err != nil {
+			t.Fatal(err)
+		}
+		v.segments[e.Segment].add("ca", chunk[0])
+	}
+	v.held("ca", shared, chunk)
+	v.held("ca", alone, chunk)
+	v.held("another ca", alone, chunk)
+	for id, want := range map[pack.ID]bool{one: false, two: false, three: true} {
+		if _, done := v.need[id].done(); done != want {
+			t.Errorf("pack %s: read is %v", id, done)
+		}
+	}
+}
