@@ -23,6 +23,7 @@ type contents struct {
 	entry backupset.Entry
 
 	engine cadb.Engine
+	check  *eseRun // of a set of AD CS
 	logs   []cadb.LogInfo
 	bad    int                 // logs that do not count in the chain
 	cert   *x509.Certificate   // the one that the manifest names
@@ -57,7 +58,7 @@ func (c *contents) file(ctx context.Context, f backupset.File) error {
 		return c.log(ctx, f, r)
 	case backupset.RoleDatabase:
 		if c.ese() {
-			return nil // all of it together, see checkESESet
+			return nil // all of it together, see runESE
 		}
 		return c.database(f, r)
 	case backupset.RoleLocations, backupset.RoleDynamic, backupset.RoleCompanion:
@@ -81,7 +82,7 @@ func (c *contents) log(ctx context.Context, f backupset.File, r backupset.ReadAt
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case c.ese() && (err != nil || info.Generation != g):
-		c.bad++ // checkESESet says what is wrong
+		c.bad++ // the check of the whole says what is wrong
 	case err != nil:
 		code, _ := cadb.LogFindingCode(err)
 		c.add(cadb.Damage, code, f, "%v", err)
@@ -172,7 +173,7 @@ func parseCRL(raw []byte) (*x509.RevocationList, error) {
 }
 
 // finish looks at what needs all files of the set together.
-func (c *contents) finish(ctx context.Context) error {
+func (c *contents) finish() error {
 	label := setLabel(c.entry)
 	if c.cert != nil {
 		for _, l := range c.crls {
@@ -182,7 +183,7 @@ func (c *contents) finish(ctx context.Context) error {
 		}
 	}
 	if c.ese() {
-		if err := c.checkESESet(ctx); err != nil {
+		if err := c.finishESE(); err != nil {
 			return err
 		}
 	}

@@ -141,11 +141,40 @@ func checkESE(ctx context.Context, in eseInput) (_ *esecheck.Report, _ []cadb.Fi
 	return report, eseFindings(report, in.what), nil
 }
 
-// checkESESet is LevelContent of a set of AD CS: whatever pages, segments, headers and
+// eseRun is a check of a set that goes on while its files are read.
+type eseRun struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the rest is there
+
+	database bool // there is one
+	report   *esecheck.Report
+	found    []cadb.Finding
+	err      error
+}
+
+// stop ends it, if it has not ended. It may be called twice.
+func (run *eseRun) stop() {
+	run.cancel()
+	<-run.done
+}
+
+// beginESE begins what is LevelContent of a set of AD CS: whatever pages, segments, headers and
 // the trailer say of themselves and of each other.
-func (c *contents) checkESESet(ctx context.Context) error {
-	label := setLabel(c.entry)
-	in := eseInput{what: label, depth: esecheck.Pages}
+func (c *contents) beginESE(ctx context.Context) *eseRun {
+	ctx, cancel := context.WithCancel(ctx)
+	run := &eseRun{cancel: cancel, done: make(chan struct{})}
+	w := c.v.pace.join()
+	go func() {
+		defer close(run.done)
+		defer w.leave()
+		run.err = c.runESE(ctx, run, w)
+	}()
+	return run
+}
+
+func (c *contents) runESE(ctx context.Context, run *eseRun, w *walker) error {
+	in := eseInput{what: setLabel(c.entry), depth: esecheck.Pages}
+	total := int64(0)
 	for _, f := range c.entry.Manifest.Files {
 		if f.Role != backupset.RoleDatabase && f.Role != backupset.RoleLog {
 			continue
@@ -159,30 +188,60 @@ func (c *contents) checkESESet(ctx context.Context) error {
 			continue // a finding already, or the check says that a log is missing
 		}
 		x.size = r.Size()
+		total += x.size
 		if err := r.Close(); err != nil {
 			return err
 		}
 		if f.Role == backupset.RoleLog {
 			in.logs = append(in.logs, x)
 		} else if in.database == nil {
+			open := x.open
+			x.open = func() (backupset.ReadAtCloser, error) {
+				r, err := open()
+				if err != nil {
+					return nil, err
+				}
+				return &paced{ReadAtCloser: r, ctx: ctx, w: w}, nil
+			}
 			in.database = &x
 		}
 	}
-	if in.database == nil && len(in.logs) == 0 {
-		return nil
+	if in.database == nil {
+		w.leave()
+		if len(in.logs) == 0 {
+			return nil
+		}
 	}
-	c.v.x.begin("checking "+label, c.entry.Manifest.Size())
-	in.progress = c.v.x.reached
-	report, found, err := checkESE(ctx, in)
-	if err != nil {
-		return err
+	c.v.x.more(total)
+	was := int64(0)
+	in.progress = func(done int64) {
+		c.v.x.went(done - was)
+		was = done
 	}
-	c.v.old += oldLogs(report)
-	if in.database != nil {
-		c.v.rep.Verdict = report.String()
+	run.database = in.database != nil
+	var err error
+	run.report, run.found, err = checkESE(ctx, in)
+	if err == nil {
+		c.v.x.went(total - was) // what needed no look
 	}
-	for _, f := range found {
-		if in.database == nil && f.Code == cadb.CodeMissing {
+	return err
+}
+
+// finishESE waits for the check, and adds what it found.
+func (c *contents) finishESE() error {
+	<-c.check.done
+	switch {
+	case c.check.err != nil:
+		return c.check.err
+	case c.check.report == nil:
+		return nil // there is nothing to check
+	}
+	c.v.old += oldLogs(c.check.report)
+	if c.check.database {
+		c.v.rep.Verdict = c.check.report.String()
+	}
+	for _, f := range c.check.found {
+		if !c.check.database && f.Code == cadb.CodeMissing {
 			f.Severity = cadb.Damage // of a set that should hold them all
 		}
 		c.v.found.Add(f)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/cadb"
@@ -23,11 +24,41 @@ type fetched struct {
 type fetcher struct {
 	found    *cadb.Findings
 	progress func(Progress)
-	phase    Progress
-	bytes    int64
+	walker   *walker // who reads, if others read the same; may be nil
+
+	mu    sync.Mutex // of the rest: a check may go on beside the reading
+	phase Progress
+	bytes int64
 }
 
-func (x *fetcher) begin(phase string, total int64) { x.phase = Progress{Phase: phase, Total: total} }
+func (x *fetcher) begin(phase string, total int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.phase = Progress{Phase: phase, Total: total}
+}
+
+// more says that there is more to do in the phase than was said when it began.
+func (x *fetcher) more(total int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.phase.Total += total
+}
+
+// went says that the phase went on.
+func (x *fetcher) went(n int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.phase.Done += n
+	if x.progress != nil && n > 0 {
+		x.progress(x.phase)
+	}
+}
+
+func (x *fetcher) now(file string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.phase.File = file
+}
 
 // fetch reads a file to its end, into dst if that is not empty. What is wrong
 // with the file becomes a finding; an error means that this machine failed.
@@ -60,8 +91,8 @@ func (x *fetcher) fetch(ctx context.Context, set backupset.Set, e backupset.Entr
 		}
 		out = file
 	}
-	in := &setReader{r: src, x: x}
-	x.phase.File = f.Name
+	in := &setReader{ctx: ctx, r: src, x: x}
+	x.now(f.Name)
 	got.size, got.sum, err = backupset.Copy(ctx, out, in)
 	if file != nil {
 		err = errors.Join(err, file.Close())
@@ -99,6 +130,7 @@ func record(e backupset.Entry) string {
 
 // setReader tells reading errors from writing errors, and counts.
 type setReader struct {
+	ctx context.Context
 	r   io.Reader
 	x   *fetcher
 	n   int64
@@ -112,9 +144,9 @@ func (r *setReader) Read(p []byte) (int, error) {
 		r.err = err
 	}
 	r.x.bytes += int64(n)
-	r.x.phase.Done += int64(n)
-	if r.x.progress != nil && n > 0 {
-		r.x.progress(r.x.phase)
+	r.x.went(int64(n))
+	if r.x.walker != nil && err == nil {
+		err = r.x.walker.reach(r.ctx, r.n)
 	}
 	return n, err
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // segmentCacheSize is how much of opened segments is kept, in bytes. Reading a file in
-// order needs one segment of each run that its chunks come from.
-const segmentCacheSize = 32 << 20
+// order needs one segment of each run that its chunks come from. A variable for tests.
+var segmentCacheSize int64 = 32 << 20
 
 // segmentCache keeps opened segments, and opens each once though several ask for it. The memory of those that
 // were dropped, and that nobody reads any more, is used again.

@@ -30,3 +30,11 @@ func SetChunkSize(n int) (undo func()) {
 	chunkSize = n
 	return func() { chunkSize = old }
 }
+
+// SetReading sets how much of a file is opened before it is asked for, and how much of what was opened is kept, in
+// bytes.
+func SetReading(before int, kept int64) (undo func()) {
+	oldBefore, oldKept := ahead, segmentCacheSize
+	ahead, segmentCacheSize = before, kept
+	return func() { ahead, segmentCacheSize = oldBefore, oldKept }
+}

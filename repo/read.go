@@ -37,10 +37,9 @@ func (s *sealedSet) Open(ctx context.Context, f backupset.File) (backupset.ReadA
 
 // How much of a file is opened before it is asked for, in bytes, and in how many stretches at most: where few pages were
 // changed, stretches are short, and most lie in the same segments.
-const (
-	ahead     = 24 << 20
-	maxQueued = 48
-)
+var ahead = 24 << 20 // a variable for tests
+
+const maxQueued = 48
 
 // reader is an open file. Reading in order opens segments ahead.
 type reader struct {

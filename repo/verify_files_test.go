@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/backupset/backupsettest"
 	"github.com/certkeep/certkeep/repo"
@@ -31,12 +32,12 @@ func (s *wholePacks) Get(ctx context.Context, key string, off, n int64) ([]byte,
 }
 
 // twoSets is a repository with a full set and one that shares most of its chunks.
-func twoSets(t *testing.T) (*world, *mem.Store, []*backupsettest.Sample) {
+func twoSets(t *testing.T, size int) (*world, *mem.Store, []*backupsettest.Sample) {
 	t.Helper()
 	store, _ := newClocked()
 	w := newWorld(t, store)
-	first := backupsettest.Full(1, 2, 1<<20)
-	second := laterSample(first, 3, 0, 500_000)
+	first := backupsettest.Full(1, 2, size)
+	second := laterSample(first, 3, 0, size/2)
 	mustPut(t, w.open(), first, second)
 	return w, store, []*backupsettest.Sample{first, second}
 }
@@ -60,7 +61,7 @@ func readThrough(sets ...*backupsettest.Sample) func(context.Context, backupset.
 // What is read through with the sets' files is not read again, and counts as if it had been.
 func TestVerifyWithFiles(t *testing.T) {
 	defer repo.Shrink()()
-	w, store, sets := twoSets(t)
+	w, store, sets := twoSets(t, 1<<20)
 	verify := func(files func(context.Context, backupset.Store) error) (*repo.VerifyResult, int64) {
 		t.Helper()
 		count := &wholePacks{Store: store}
@@ -99,7 +100,7 @@ func TestVerifyWithFiles(t *testing.T) {
 // Damage is found whether files are read or not, also if what is damaged was read before in the same process.
 func TestVerifyWithFilesFindsDamage(t *testing.T) {
 	defer repo.Shrink()()
-	w, store, sets := twoSets(t)
+	w, store, sets := twoSets(t, 100_000)
 	objects := snapshot(t, store)
 	for _, files := range []func(context.Context, backupset.Store) error{nil, readThrough(sets...), readThrough(sets[1])} {
 		r := w.open(noHost)
@@ -127,7 +128,7 @@ func TestVerifyWithFilesFindsDamage(t *testing.T) {
 
 // Files belongs to the level of contents, and its error is the verification's.
 func TestVerifyFilesError(t *testing.T) {
-	w, _, _ := twoSets(t)
+	w, _, _ := twoSets(t, 100_000)
 	broken := errors.New("broken")
 	fail := func(context.Context, backupset.Store) error { return broken }
 	for _, o := range []repo.VerifyOptions{{Level: repo.LevelInventory}, {Level: repo.LevelSealed}, {Level: repo.LevelContent, Part: 1, Parts: 2}} {
@@ -144,7 +145,7 @@ func TestVerifyFilesError(t *testing.T) {
 // Several may read one open file at once, at different places; none reads after it was closed.
 func TestReadAtTogether(t *testing.T) {
 	defer repo.Shrink()()
-	w, _, sets := twoSets(t)
+	w, _, sets := twoSets(t, 1<<20)
 	f := sets[1].Manifest.ByRole(backupset.RoleDatabase)[0]
 	want := sets[1].Content(f)
 	set, err := w.open(noHost).Open(t.Context(), sets[1].Manifest.ID)
@@ -184,5 +185,59 @@ func TestReadAtTogether(t *testing.T) {
 	}
 	if _, err := r.ReadAt(make([]byte, 1), 0); err == nil {
 		t.Error("it is read after it was closed")
+	}
+}
+
+// gets counts what is read of packs, in bytes.
+type gets struct {
+	blob.Store
+	n atomic.Int64
+}
+
+func (s *gets) Get(ctx context.Context, key string, off, n int64) ([]byte, error) {
+	b, err := s.Store.Get(ctx, key, off, n)
+	if strings.HasPrefix(key, pack.Dir) {
+		s.n.Add(int64(len(b)))
+	}
+	return b, err
+}
+
+// What sets share is fetched once for all of them when they are verified together, though their databases are larger
+// than what is kept of opened segments.
+func TestVerifyTogetherFetchesOnce(t *testing.T) {
+	const size = 16 << 20
+	defer repo.SetReading(1<<20, size/2)()
+	store, _ := newClocked()
+	w := newWorld(t, store)
+	sets := []*backupsettest.Sample{backupsettest.Full(1, 1, size)}
+	mustPut(t, w.open(), sets[0])
+	for gen := range uint32(3) {
+		next := laterSample(sets[0], 2+gen, int(gen)*1_000_000, 14_000_000)
+		mustPut(t, w.open(), next)
+		sets = append(sets, next)
+	}
+	verify := func(sets ...*backupsettest.Sample) int64 {
+		t.Helper()
+		count := &gets{Store: store}
+		r := w.open(noHost, onBlob(count))
+		var o []backup.VerifyOptions
+		for _, s := range sets {
+			o = append(o, backup.VerifyOptions{Source: backup.Source{Store: r, ID: s.Manifest.ID}, Level: backup.LevelSealed})
+		}
+		reports, errs := backup.VerifyTogether(t.Context(), o)
+		for n, report := range reports {
+			if errs[n] != nil || !report.OK {
+				t.Errorf("%s: %v, %+v", sets[n].Manifest.ID, errs[n], report)
+			}
+		}
+		return count.n.Load()
+	}
+	alone := int64(0)
+	for _, s := range sets {
+		alone += verify(s)
+	}
+	// Four times the database, and what else is in each.
+	if got, want := verify(sets...), alone-3*size; got > want+size/4 {
+		t.Errorf("together they read %d bytes, and not %d; one by one they read %d", got, want, alone)
 	}
 }

@@ -67,6 +67,7 @@ func child(ctx context.Context, step string, args []string) error {
 		"restore":        {2, restore},
 		"restore-folder": {2, restoreFolder},
 		"verify":         {1, verify},
+		"verify-packs":   {1, verifyPacks},
 		"pipeline":       {1, pipeline},
 		"days":           {2, days},
 		"database":       {3, makeDatabase},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"filippo.io/age"
 
+	verification "github.com/certkeep/certkeep/backup"
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/certadm"
 	"github.com/certkeep/certkeep/folder"
@@ -197,18 +199,47 @@ func newest(ctx context.Context, dir string) (backupset.Set, error) {
 	return r.Open(ctx, last.ID)
 }
 
-// verify: DIR. Everything is opened and held against its id, and the sets against their manifests.
+// verify: DIR. Everything is opened and held against its id, and every file of every set against its manifest.
 func verify(ctx context.Context, args []string) error {
-	r, err := openRepository(ctx, args[0], true)
+	return verifyContent(ctx, args[0], repo.VerifyOptions{Files: hashes})
+}
+
+// verifyPacks: DIR. Everything is opened and held against its id, and no file hashed.
+func verifyPacks(ctx context.Context, args []string) error {
+	return verifyContent(ctx, args[0], repo.VerifyOptions{})
+}
+
+func verifyContent(ctx context.Context, dir string, o repo.VerifyOptions) error {
+	r, err := openRepository(ctx, dir, true)
 	if err != nil {
 		return err
 	}
-	res, err := r.Verify(ctx, repo.VerifyOptions{Level: repo.LevelContent})
+	o.Level = repo.LevelContent
+	res, err := r.Verify(ctx, o)
 	if err != nil {
 		return err
 	}
 	if len(res.Findings) > 0 {
-		return fmt.Errorf("%s: %d findings: %w", filepath.Base(args[0]), len(res.Findings), res.Findings[0].Err)
+		return fmt.Errorf("%s: %d findings: %w", filepath.Base(dir), len(res.Findings), res.Findings[0].Err)
 	}
 	return nil
+}
+
+// hashes holds every file of every set against its manifest.
+func hashes(ctx context.Context, from backupset.Store) error {
+	entries, err := from.List(ctx)
+	if err != nil {
+		return err
+	}
+	var sets []verification.VerifyOptions
+	for _, e := range entries {
+		sets = append(sets, verification.VerifyOptions{Source: verification.Source{Store: from, ID: e.ID}, Level: verification.LevelSealed})
+	}
+	reports, errs := verification.VerifyTogether(ctx, sets)
+	for n, report := range reports {
+		if errs[n] == nil && !report.OK {
+			errs[n] = fmt.Errorf("%s: %s", sets[n].ID, report.Findings[0].Message)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -121,7 +121,7 @@ type repositoryVerifier struct {
 
 	entries []backupset.Entry // that can be listed
 	ids     []string          // of the sets chosen; empty means all
-	read    []string          // others of their chains, whose files were read through
+	through []string          // others of their chains, whose files were read through
 	report  repositoryReport
 	sound   []string
 	bad     map[string]bool
@@ -154,7 +154,7 @@ func (v *repositoryVerifier) choose(ctx context.Context, names []string) error {
 		if e.Manifest == nil {
 			continue
 		}
-		key := e.Manifest.CA.Host + "/" + e.Manifest.CA.SanitizedName
+		key := authorityKey(e.Manifest.CA)
 		if newest[key] == "" {
 			order = append(order, key)
 		}
@@ -196,73 +196,6 @@ func (v *repositoryVerifier) objects(ctx context.Context) error {
 	return nil
 }
 
-// files reads the sets' files through, or recovers their databases. A set that others continue is read with them, once;
-// only if they are not good it is looked at for itself.
-func (v *repositoryVerifier) files(ctx context.Context, from backupset.Store) error {
-	ids, parents := v.ids, map[string]string{}
-	if len(ids) == 0 {
-		ids, parents = tips(v.entries)
-	}
-	spoiled := func(id string) {
-		v.bad[id] = true
-		if parent := parents[id]; parent != "" {
-			ids = append(ids, parent)
-		}
-	}
-	done := map[string]bool{}
-	for len(ids) > 0 {
-		id := ids[0]
-		ids = ids[1:]
-		if done[id] {
-			continue
-		}
-		done[id] = true
-		o := v.options
-		o.Source, o.Progress = backup.Source{Store: from, ID: id}, v.meter.job
-		report, err := backup.Verify(ctx, o)
-		switch {
-		case errors.Is(err, backupset.ErrChain):
-			v.report.Findings = append(v.report.Findings, repositoryFinding{Set: id, Message: err.Error()})
-			spoiled(id)
-			continue
-		case err != nil:
-			return err
-		}
-		v.report.Reports = append(v.report.Reports, report)
-		if report.OK && v.level == backup.LevelDatabase {
-			for _, s := range report.Sets { // the tip's database stands on the contents of all
-				if s.ID != id {
-					v.read = append(v.read, s.ID)
-				}
-			}
-		}
-		if !report.OK {
-			spoiled(id)
-		}
-	}
-	return nil
-}
-
-// tips are the sets that no other continues; parents are what those that are listed continue, as far as that is listed.
-func tips(entries []backupset.Entry) (ids []string, parents map[string]string) {
-	listed, continued := map[string]bool{}, map[string]bool{}
-	for _, e := range entries {
-		listed[e.ID] = true
-	}
-	parents = map[string]string{}
-	for _, e := range entries {
-		if e.Manifest != nil && listed[e.Manifest.Parent] {
-			parents[e.ID], continued[e.Manifest.Parent] = e.Manifest.Parent, true
-		}
-	}
-	for _, e := range entries {
-		if !continued[e.ID] {
-			ids = append(ids, e.ID)
-		}
-	}
-	return ids, parents
-}
-
 // record keeps the outcome in the repository.
 func (v *repositoryVerifier) record(ctx context.Context) {
 	if v.o.noRecord {
@@ -271,8 +204,8 @@ func (v *repositoryVerifier) record(ctx context.Context) {
 	sound, bad := slices.Compact(slices.Sorted(slices.Values(v.sound))), slices.Sorted(maps.Keys(v.bad))
 	sound = slices.DeleteFunc(sound, func(id string) bool { return v.bad[id] })
 	err := v.r.Record(ctx, string(v.level), v.part, v.parts, sound, bad)
-	if err == nil && len(v.read) > 0 {
-		err = v.r.Record(ctx, repo.LevelContent, 0, 0, v.read, nil)
+	if err == nil && len(v.through) > 0 {
+		err = v.r.Record(ctx, repo.LevelContent, 0, 0, v.through, nil)
 	}
 	switch {
 	case errors.Is(err, repo.ErrNoHost):
