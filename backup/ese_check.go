@@ -222,7 +222,7 @@ func (c *contents) runESE(ctx context.Context, run *eseRun, w *walker) error {
 	var err error
 	run.report, run.found, err = checkESE(ctx, in)
 	if err == nil {
-		c.v.x.went(total - was) // what needed no look
+		c.v.x.more(was - total) // the rest needed no look
 	}
 	return err
 }

@@ -37,7 +37,7 @@ func (x *fetcher) begin(phase string, total int64) {
 	x.phase = Progress{Phase: phase, Total: total}
 }
 
-// more says that there is more to do in the phase than was said when it began.
+// more says that there is more to do in the phase than was said when it began, or less.
 func (x *fetcher) more(total int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

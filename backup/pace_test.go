@@ -68,10 +68,12 @@ func TestPaceWaits(t *testing.T) {
 // sized is an open file of zeros.
 type sized struct{ size int64 }
 
-func (f sized) Size() int64                             { return f.size }
-func (sized) Read([]byte) (int, error)                  { return 0, errors.New("not in order") }
-func (sized) Close() error                              { return nil }
-func (f sized) ReadAt(b []byte, off int64) (int, error) { return int(min(int64(len(b)), f.size-off)), nil }
+func (f sized) Size() int64            { return f.size }
+func (sized) Read([]byte) (int, error) { return 0, errors.New("not in order") }
+func (sized) Close() error             { return nil }
+func (f sized) ReadAt(b []byte, off int64) (int, error) {
+	return int(min(int64(len(b)), f.size-off)), nil
+}
 
 // A file is read in order beside others; what is looked at elsewhere, as a trailer is first, is not waited for.
 func TestPaced(t *testing.T) {

@@ -175,6 +175,20 @@ func TestProgressBars(t *testing.T) {
 	}
 }
 
+// There may be more to do than it seemed, when all of that was done already.
+func TestProgressGrows(t *testing.T) {
+	var out bytes.Buffer
+	c := newConsole(nil, nil, &out)
+	c.terminal = true
+	m := c.progress()
+	defer m.Close()
+	m.Set("the files of 2 sets", 5, 5)
+	m.Set("the files of 2 sets", 6, 12)
+	if m.bar.Completed() || m.bar.Current() != 6 {
+		t.Errorf("it is at %d, complete: %v", m.bar.Current(), m.bar.Completed())
+	}
+}
+
 // A job that ends at once does not wait for a tick.
 func TestProgressClosedAtOnce(t *testing.T) {
 	for range 200 {

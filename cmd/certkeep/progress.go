@@ -78,7 +78,12 @@ func (m *meter) newBar(step string, total int64) *mpb.Bar {
 		decor.AverageSpeed(decor.SizeB1024(0), "% .1f", decor.WCSyncSpace),
 		decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace), "done"),
 	}
-	return m.bars.AddBar(max(total, 0), mpb.PrependDecorators(left...), mpb.AppendDecorators(right...), mpb.BarRemoveOnComplete())
+	// One that begins with a total ends when it is reached, and the total cannot change; this one ends with its step.
+	bar := m.bars.AddBar(0, mpb.PrependDecorators(left...), mpb.AppendDecorators(right...), mpb.BarRemoveOnComplete())
+	if total > 0 {
+		bar.SetTotal(total, false)
+	}
+	return bar
 }
 
 // finishBar ends the step's bar: complete, or taken away.
