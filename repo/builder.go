@@ -33,7 +33,8 @@ type builder struct {
 	toSeal  chan *segment
 	sealers sync.WaitGroup
 	uploads sync.WaitGroup
-	memory  chan []byte // of packs that are not being filled or stored
+	memory  chan []byte // of packs that are not being filled or stored, nil until it is made
+	used    chan []byte // the same, of packs that were stored: taken first, so that a quick store needs little
 	pool    sync.Pool   // of segments' memory
 
 	filling sync.Mutex // of the pack being filled
@@ -56,7 +57,7 @@ type segment struct {
 }
 
 func newBuilder(ctx context.Context, r *Repository, to age.Recipient) *builder {
-	b := &builder{r: r, to: to, toSeal: make(chan *segment, 2), memory: make(chan []byte, r.o.Uploads+1)}
+	b := &builder{r: r, to: to, toSeal: make(chan *segment, 2), memory: make(chan []byte, r.o.Uploads+1), used: make(chan []byte, r.o.Uploads+1)}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	b.pool.New = func() any { return make([]byte, 0, segmentSize) }
 	for range cap(b.memory) {
@@ -150,14 +151,13 @@ func (b *builder) packed(s *segment, id pack.ID, sealed []byte) {
 	b.filling.Lock()
 	defer b.filling.Unlock()
 	if b.packing == nil {
-		select {
-		case memory := <-b.memory:
-			p := pack.NewBuilder(memory)
-			b.packing = &p
-		case <-b.ctx.Done():
-			_ = b.fail(context.Cause(b.ctx))
+		memory, err := b.packMemory()
+		if err != nil {
+			_ = b.fail(err)
 			return
 		}
+		p := pack.NewBuilder(memory)
+		b.packing = &p
 	}
 	b.inPack = append(b.inPack, s)
 	full := b.packing.Add(id, sealed)
@@ -169,6 +169,23 @@ func (b *builder) packed(s *segment, id pack.ID, sealed []byte) {
 	}
 }
 
+// packMemory waits for the memory of a pack.
+func (b *builder) packMemory() ([]byte, error) {
+	select {
+	case memory := <-b.used:
+		return memory, nil
+	default:
+	}
+	select {
+	case memory := <-b.used:
+		return memory, nil
+	case memory := <-b.memory:
+		return memory, nil
+	case <-b.ctx.Done():
+		return nil, context.Cause(b.ctx)
+	}
+}
+
 // upload stores the pack beside the caller, who holds b.filling.
 func (b *builder) upload() {
 	p, in := b.packing, b.inPack
@@ -177,7 +194,7 @@ func (b *builder) upload() {
 	go func() {
 		defer b.uploads.Done()
 		memory := p.Memory()
-		defer func() { b.memory <- memory }() // there is room: it was taken from there
+		defer func() { b.used <- memory }() // there is room: for as many as there may be
 		id, object, _ := p.Build()
 		if err := b.r.put(b.ctx, pack.Key(id), object); err != nil {
 			_ = b.fail(err)

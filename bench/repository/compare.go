@@ -150,6 +150,7 @@ func (r *results) measure(ctx context.Context, t tool, step string, command []st
 	if err != nil {
 		return err
 	}
+	settle()
 	c, err := t.run(ctx, command)
 	if err != nil {
 		return err
