@@ -236,8 +236,9 @@ func TestVerifyTogetherFetchesOnce(t *testing.T) {
 	for _, s := range sets {
 		alone += verify(s)
 	}
-	// Four times the database, and what else is in each.
-	if got, want := verify(sets...), alone-3*size; got > want+size/4 {
+	// The database once in place of four times, and what else is in each. Who begins late, because its logs come first,
+	// may find the first five mebibytes gone again.
+	if got, want := verify(sets...), alone-3*size; got > want+3*(5<<20) {
 		t.Errorf("together they read %d bytes, and not %d; one by one they read %d", got, want, alone)
 	}
 }
