@@ -4,9 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
-	"github.com/certkeep/certkeep/repo/blob/mem"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/pack"
 )
@@ -15,19 +12,7 @@ import (
 // and does not fail either.
 func TestNotedTable(t *testing.T) {
 	ctx := t.Context()
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := mem.New()
-	host, err := Init(ctx, Options{Blob: b}, InitOptions{Recipients: []Recipient{NewRecipient(id.Recipient().String(), "", id.Recipient())}, Host: "backup1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := Open(ctx, Options{Blob: b, Host: host})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, _ := newInMemory(t)
 	table := []chunklist.Entry{{Segment: pack.Sum([]byte("a segment")), Pack: pack.Sum([]byte("a pack")), Used: 1}}
 	put := func() Ref {
 		t.Helper()

@@ -3,10 +3,7 @@ package repo
 import (
 	"testing"
 
-	"filippo.io/age"
-
 	"github.com/certkeep/certkeep/repo/blob"
-	"github.com/certkeep/certkeep/repo/blob/mem"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
 	"github.com/certkeep/certkeep/repo/internal/pack"
 )
@@ -15,19 +12,7 @@ import (
 // read for it.
 func TestHeldInTwoPacks(t *testing.T) {
 	ctx := t.Context()
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := mem.New()
-	host, err := Init(ctx, Options{Blob: b}, InitOptions{Recipients: []Recipient{NewRecipient(id.Recipient().String(), "", id.Recipient())}, Host: "backup1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := Open(ctx, Options{Blob: b, Host: host})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, b := newInMemory(t)
 	put := func(segments ...string) pack.ID {
 		t.Helper()
 		p := pack.NewBuilder(nil)
