@@ -42,6 +42,9 @@ func (x *fetcher) more(total int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.phase.Total += total
+	if x.progress != nil {
+		x.progress(x.phase)
+	}
 }
 
 // went says that the phase went on.
