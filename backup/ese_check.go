@@ -193,6 +193,11 @@ func (c *contents) runESE(ctx context.Context, run *eseRun, w *walker) error {
 			return err
 		}
 		if f.Role == backupset.RoleLog {
+			open := x.open
+			x.open = func() (backupset.ReadAtCloser, error) {
+				w.leave() // the database's pages come before the logs
+				return open()
+			}
 			in.logs = append(in.logs, x)
 		} else if in.database == nil {
 			open := x.open

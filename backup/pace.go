@@ -61,7 +61,7 @@ func (w *walker) reach(ctx context.Context, to int64) error {
 	if was == last {
 		p.wake()
 	}
-	for to > p.last()+abreast {
+	for here && to > p.last()+abreast {
 		moved := p.moved
 		p.mu.Unlock()
 		select {
@@ -72,11 +72,12 @@ func (w *walker) reach(ctx context.Context, to int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		_, here = p.at[w] // another who reads for it may have come to the end
 	}
 	return nil
 }
 
-// last is where the last of them is. p.mu is held, and there is one.
+// last is where the last of them is, 0 if there is none. p.mu is held.
 func (p *pace) last() int64 {
 	first, last := true, int64(0)
 	for _, at := range p.at {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -62,6 +63,28 @@ func TestPaceWaits(t *testing.T) {
 	last.leave()
 	if err := last.reach(ctx, 100*abreast); err != nil {
 		t.Errorf("it has left, and waits: %v", err)
+	}
+}
+
+// Several may read for one walker, as those who check pages do: who waits goes on when another has come to the end.
+func TestPaceLeftMeanwhile(t *testing.T) {
+	p := newPace()
+	slow, w := p.join(), p.join()
+	waits := make(chan error)
+	go func() { waits <- w.reach(t.Context(), 3*abreast) }()
+	for { // until it is there, and waits
+		p.mu.Lock()
+		at := p.at[w]
+		p.mu.Unlock()
+		if at > 0 {
+			break
+		}
+		runtime.Gosched()
+	}
+	w.leave()
+	slow.leave()
+	if err := <-waits; err != nil {
+		t.Error(err)
 	}
 }
 

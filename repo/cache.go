@@ -28,6 +28,7 @@ type cached struct {
 	loading
 	id    pack.ID
 	plain []byte
+	pack  pack.ID // where it was read
 
 	users   int  // who got it, or waits for it
 	dropped bool // from the cache
@@ -40,9 +41,9 @@ func newSegmentCache(limit int64) *segmentCache {
 	return &segmentCache{limit: limit, order: list.New(), byID: map[pack.ID]*list.Element{}}
 }
 
-// get is the opened segment, by load if it is not there yet; load may use the memory it gets. The
-// segment must not be written to, nor read after release was called; that is to be called once.
-func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []byte) ([]byte, error)) (plain []byte, release func(), err error) {
+// get is the opened segment, by load if it is not there yet; load may use the memory it gets, and says in which pack it
+// found the segment. What is in it must not be written to, nor read after release was called; that is to be called once.
+func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []byte) ([]byte, pack.ID, error)) (_ *cached, release func(), err error) {
 	for {
 		c.mu.Lock()
 		el, ok := c.byID[id]
@@ -55,7 +56,7 @@ func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []b
 		c.mu.Unlock()
 		again, err := e.wait(ctx)
 		if err == nil && !again {
-			return e.plain, func() { c.release(e) }, nil
+			return e, func() { c.release(e) }, nil
 		}
 		c.release(e)
 		if !again {
@@ -71,7 +72,7 @@ func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []b
 	}
 	c.mu.Unlock()
 
-	e.plain, e.err = load(memory)
+	e.plain, e.pack, e.err = load(memory)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +83,7 @@ func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []b
 	}
 	c.size += int64(len(e.plain))
 	c.shrink(c.limit, el)
-	return e.plain, func() { c.release(e) }, nil
+	return e, func() { c.release(e) }, nil
 }
 
 // shrink drops what was not used for longest, until the rest has no more than limit bytes; but not keep, nor what is still being loaded: that one has no size

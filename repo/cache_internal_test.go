@@ -41,7 +41,7 @@ func TestSegmentCacheMemory(t *testing.T) {
 			var have []held
 			for range 3000 {
 				n := r.IntN(segments)
-				plain, done, err := c.get(t.Context(), ids[n], func(memory []byte) ([]byte, error) {
+				seg, done, err := c.get(t.Context(), ids[n], func(memory []byte) ([]byte, pack.ID, error) {
 					if cap(memory) > 0 {
 						select {
 						case reused <- true:
@@ -50,11 +50,11 @@ func TestSegmentCacheMemory(t *testing.T) {
 					}
 					switch r.IntN(20) {
 					case 0:
-						return nil, broken
+						return nil, pack.ID{}, broken
 					case 1:
-						return nil, context.Canceled // somebody else's
+						return nil, pack.ID{}, context.Canceled // somebody else's
 					}
-					return fill(n, memory), nil
+					return fill(n, memory), pack.ID{}, nil
 				})
 				switch {
 				case errors.Is(err, broken), errors.Is(err, context.Canceled):
@@ -62,7 +62,7 @@ func TestSegmentCacheMemory(t *testing.T) {
 					t.Error(err)
 					return
 				default:
-					have = append(have, held{n, plain, done})
+					have = append(have, held{n, seg.plain, done})
 				}
 				for len(have) > r.IntN(6) {
 					for _, h := range have {
@@ -99,9 +99,9 @@ func TestSegmentCacheLimitBesideASlowLoad(t *testing.T) {
 	const size = 64
 	c := newSegmentCache(3 * size)
 	get := func(n int, wait <-chan struct{}) {
-		_, done, err := c.get(t.Context(), pack.Sum([]byte{byte(n)}), func([]byte) ([]byte, error) {
+		_, done, err := c.get(t.Context(), pack.Sum([]byte{byte(n)}), func([]byte) ([]byte, pack.ID, error) {
 			<-wait
-			return make([]byte, size), nil
+			return make([]byte, size), pack.ID{}, nil
 		})
 		if err != nil {
 			t.Error(err)

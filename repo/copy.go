@@ -204,7 +204,10 @@ func (m *mover) segments(ctx context.Context, table []chunklist.Entry) error {
 		need = append(need, i)
 	}
 	n := 0
-	for o := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, i int) ([]byte, error) { return m.src.sealedSegment(ctx, table[i]) }) {
+	for o := range inOrder(ctx, need, segmentsAtOnce, func(ctx context.Context, i int) ([]byte, error) {
+		b, _, err := m.src.sealedSegment(ctx, table[i])
+		return b, err
+	}) {
 		if o.err != nil {
 			return o.err
 		}

@@ -38,3 +38,12 @@ func SetReading(before int, kept int64) (undo func()) {
 	ahead, segmentCacheSize = before, kept
 	return func() { ahead, segmentCacheSize = oldBefore, oldKept }
 }
+
+// InUse is how many segments readers of files have opened ahead, and MaxInUse how many may be.
+func (r *Repository) InUse() int {
+	r.inUse.mu.Lock()
+	defer r.inUse.mu.Unlock()
+	return len(r.inUse.n)
+}
+
+const MaxInUse = maxInUse

@@ -73,8 +73,8 @@ type sealedSet struct {
 	s        *storedSet
 	keys     *caKeys
 	manifest *backupset.Manifest
-	// held, if not nil, is told of chunks that were read and are what their ids say.
-	held func(ca string, segment pack.ID, chunks []chunklist.Chunk)
+	// held, if not nil, is told of chunks that were read and are what their ids say, and in which pack they were.
+	held func(ca string, segment, in pack.ID, chunks []chunklist.Chunk)
 
 	mu     sync.Mutex // of load
 	layout *layout

@@ -202,38 +202,38 @@ func (p *packs) forget() {
 // openers keep the memory that segments are opened in.
 var openers = sync.Pool{New: func() any { return new(seal.Opener) }}
 
-// segment reads a segment and opens it, in the memory that it gets.
-func (r *Repository) segment(ctx context.Context, e chunklist.Entry, memory []byte) ([]byte, error) {
+// segment reads a segment and opens it, in the memory that it gets. in is the pack that it lies in.
+func (r *Repository) segment(ctx context.Context, e chunklist.Entry, memory []byte) (_ []byte, in pack.ID, err error) {
 	if !r.Readable() {
-		return nil, ErrNoIdentity
+		return nil, in, ErrNoIdentity
 	}
-	sealed, err := r.sealedSegment(ctx, e)
+	sealed, in, err := r.sealedSegment(ctx, e)
 	if err != nil {
-		return nil, err
+		return nil, in, err
 	}
 	o := openers.Get().(*seal.Opener)
 	defer openers.Put(o)
 	plain, err := o.Open(sealed, memory, seal.LimitSegment, r.data...)
 	if err != nil {
-		return nil, damage(fmt.Errorf("segment %s: %w", e.Segment, err))
+		return nil, in, damage(fmt.Errorf("segment %s: %w", e.Segment, err))
 	}
-	return plain, nil
+	return plain, in, nil
 }
 
-func (r *Repository) sealedSegment(ctx context.Context, e chunklist.Entry) ([]byte, error) {
+func (r *Repository) sealedSegment(ctx context.Context, e chunklist.Entry) (_ []byte, in pack.ID, _ error) {
 	for try := 0; ; try++ {
 		in, seg, err := r.packs.find(ctx, e)
 		if err != nil {
-			return nil, err
+			return nil, in, err
 		}
 		b, err := pack.Read(ctx, r.blob, in, seg)
 		if errors.Is(err, blob.ErrNotFound) && try == 0 {
 			r.packs.forget() // a prune has moved it just now
 			if err := r.refresh(ctx); err != nil {
-				return nil, err
+				return nil, in, err
 			}
 			continue
 		}
-		return b, damage(err)
+		return b, in, damage(err)
 	}
 }

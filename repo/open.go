@@ -102,6 +102,7 @@ type Repository struct {
 	data     []age.Identity     // of the repository, with a restore identity
 	packs    *packs
 	segments *segmentCache
+	inUse    inUse
 
 	mu        sync.Mutex
 	journals  map[string]*journal.Journal

@@ -11,6 +11,7 @@ import (
 	"github.com/certkeep/certkeep/backupset"
 	"github.com/certkeep/certkeep/internal/hint"
 	"github.com/certkeep/certkeep/repo/internal/chunklist"
+	"github.com/certkeep/certkeep/repo/internal/pack"
 )
 
 // Open implements backupset.Set. It takes a restore identity. Every chunk is held against
@@ -71,7 +72,7 @@ type stretch struct {
 	entry  chunklist.Entry
 	ready  chan struct{}
 	data   []byte // the chunks one behind another; not to be written to
-	done   func() // with data
+	done   func() // with data, or with the error: to be called once
 	err    error
 }
 
@@ -89,9 +90,7 @@ func (r *reader) Close() error {
 	r.closed = true
 	r.going.Wait()
 	for _, st := range r.queue {
-		if st.err == nil {
-			st.done()
-		}
+		st.done()
 	}
 	if r.done != nil {
 		r.done()
@@ -146,7 +145,7 @@ func (r *reader) fill() error {
 		r.warm = true
 		r.going.Go(func() { r.s.r.packs.warm(r.ctx, r.lists.table) })
 	}
-	for r.ahead < ahead && len(r.queue) < maxQueued && r.next < r.f.chunks() {
+	for r.ahead < ahead && len(r.queue) < maxQueued && r.next < r.f.chunks() && (len(r.queue) == 0 || r.s.r.inUse.room()) {
 		st, err := r.stretch(r.next)
 		if err != nil {
 			if len(r.queue) > 0 {
@@ -157,13 +156,21 @@ func (r *reader) fill() error {
 		r.next += int64(len(st.chunks))
 		r.queue = append(r.queue, st)
 		r.ahead += st.size
+		r.s.r.inUse.add(st.entry.Segment)
 		r.going.Add(1)
 		go func() {
 			defer r.going.Done()
 			defer close(st.ready)
 			ids := r.ids.Get().(*ids)
 			defer r.ids.Put(ids)
-			st.data, st.done, st.err = r.s.read(r.ctx, r.f, st, ids)
+			var release func()
+			st.data, release, st.err = r.s.read(r.ctx, r.f, st, ids)
+			st.done = func() {
+				if release != nil {
+					release()
+				}
+				r.s.r.inUse.remove(st.entry.Segment)
+			}
 		}()
 	}
 	if len(r.queue) == 0 {
@@ -199,17 +206,17 @@ func (r *reader) stretch(n int64) (*stretch, error) {
 // read opens the segment of a stretch, takes its chunks, and checks their ids. done is to be called, once, when
 // the data is not read any more; it is nil if there was an error.
 func (s *sealedSet) read(ctx context.Context, f *fileLayout, st *stretch, ids *ids) (data []byte, done func(), err error) {
-	plain, release, err := s.r.segments.get(ctx, st.entry.Segment, func(memory []byte) ([]byte, error) { return s.r.segment(ctx, st.entry, memory) })
+	seg, release, err := s.r.segments.get(ctx, st.entry.Segment, func(memory []byte) ([]byte, pack.ID, error) { return s.r.segment(ctx, st.entry, memory) })
 	if err != nil {
 		return nil, nil, fmt.Errorf("set %s: %s: %w", s.s.Set, f.Name, err)
 	}
-	data, err = s.chunks(plain, f, st, ids)
+	data, err = s.chunks(seg.plain, f, st, ids)
 	if err != nil {
 		release()
 		return nil, nil, err
 	}
 	if s.held != nil {
-		s.held(s.s.CA, st.entry.Segment, st.chunks)
+		s.held(s.s.CA, st.entry.Segment, seg.pack, st.chunks)
 	}
 	return data, release, nil
 }

@@ -143,7 +143,7 @@ func (w *rewriter) move(ctx context.Context) error {
 			o.failed = true
 			continue
 		}
-		plain, err := w.r.segment(ctx, o.entry, nil)
+		plain, _, err := w.r.segment(ctx, o.entry, nil)
 		if ignoreDamage(err) != nil {
 			return err
 		}

@@ -26,13 +26,12 @@ func (w watched) Open(ctx context.Context, id string) (backupset.Set, error) {
 }
 
 // held takes chunks that were read, and are what their ids say, out of what is to be read yet. That the segment has its
-// hash was looked at when it was opened.
-func (v *verifier) held(ca string, segment pack.ID, chunks []chunklist.Chunk) {
+// hash was looked at when it was opened. in is the pack that it was read in: it may lie in another as well.
+func (v *verifier) held(ca string, segment, in pack.ID, chunks []chunklist.Chunk) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	sn := v.segments[segment]
-	// Of a segment that lies in two packs only one was read.
-	if sn == nil || sn.twice || !slices.Contains(sn.cas, ca) {
+	if sn == nil || sn.in != in || !slices.Contains(sn.cas, ca) {
 		return
 	}
 	before := len(sn.chunks)

@@ -242,3 +242,82 @@ func TestVerifyTogetherFetchesOnce(t *testing.T) {
 		t.Errorf("together they read %d bytes, and not %d; one by one they read %d", got, want, alone)
 	}
 }
+
+// However many files are read at once, what is opened ahead is bounded; all of it is given back.
+func TestReadersTogetherAreBounded(t *testing.T) {
+	defer repo.Shrink()()
+	store, _ := newClocked()
+	w := newWorld(t, store)
+	r := w.open()
+	var open []backupset.ReadAtCloser
+	for gen := range uint32(4) {
+		s := backupsettest.Full(1+gen, 1+gen, 3<<20) // it shares nothing
+		mustPut(t, r, s)
+		set, err := r.Open(t.Context(), s.Manifest.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := set.Open(t.Context(), s.Manifest.ByRole(backupset.RoleDatabase)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, f)
+	}
+	most := 0
+	b := make([]byte, 10_000)
+	for range 200 {
+		for _, f := range open {
+			if _, err := f.Read(b); err != nil {
+				t.Fatal(err)
+			}
+			most = max(most, r.InUse())
+		}
+	}
+	if most > repo.MaxInUse+len(open) || most < repo.MaxInUse {
+		t.Errorf("%d segments were opened ahead", most)
+	}
+	for _, f := range open {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := r.InUse(); n != 0 {
+		t.Errorf("%d are still in use", n)
+	}
+}
+
+// A pack whose segments a prune moves while files are read is no damage: they are found where they went.
+func TestVerifyBesideAPrune(t *testing.T) {
+	defer repo.Shrink()()
+	w, store, sets := twoSets(t, 400_000)
+	if err := w.open().Forget(t.Context(), sets[0].Manifest.ID); err != nil {
+		t.Fatal(err)
+	}
+	moved := int64(0)
+	prune := func(ctx context.Context, _ backupset.Store) error {
+		for range 2 { // noted, deleted
+			res, err := w.open(noIdentity).Prune(ctx, repo.PruneOptions{MaxUnused: 0.01})
+			if err != nil {
+				return err
+			}
+			moved += res.Moved
+		}
+		return nil
+	}
+	packs := func() (n int) {
+		for key := range snapshot(t, store) {
+			if strings.HasPrefix(key, pack.Dir) {
+				n++
+			}
+		}
+		return n
+	}
+	before := packs()
+	res, err := w.open(noHost).Verify(t.Context(), repo.VerifyOptions{Level: repo.LevelContent, Files: prune})
+	if err != nil || len(res.Findings) > 0 || len(res.Sound) != 1 {
+		t.Errorf("%v, %+v", err, res)
+	}
+	if now := packs(); moved == 0 || now >= before {
+		t.Errorf("%d bytes were moved; %d packs before, and %d after it", moved, before, now)
+	}
+}

@@ -44,7 +44,7 @@ func (n *packNeed) done() (size int64, ok bool) {
 
 type segmentNeed struct {
 	seg    pack.Segment
-	twice  bool // it lies in another pack as well
+	in     pack.ID // the pack
 	sets   []string
 	cas    []string // whose chunks it holds: one authority's, unless somebody lies
 	chunks []chunkNeed
@@ -108,10 +108,7 @@ func (v *verifier) segment(ctx context.Context, s *storedSet, e chunklist.Entry)
 	}
 	sn := n.segments[seg.ID]
 	if sn == nil {
-		sn = &segmentNeed{seg: seg}
-		if other := v.segments[seg.ID]; other != nil {
-			sn.twice, other.twice = true, true
-		}
+		sn = &segmentNeed{seg: seg, in: in}
 		n.segments[seg.ID], v.segments[seg.ID] = sn, sn
 	}
 	sn.sets = append(sn.sets, s.Set)
@@ -178,9 +175,6 @@ func (v *verifier) pack(ctx context.Context, n *packNeed) error {
 	key := pack.Key(n.id)
 	all := func(err error) error {
 		err = damage(err)
-		if errors.Is(err, blob.ErrNotFound) {
-			err = fmt.Errorf("%w: %w", err, backupset.ErrDamaged)
-		}
 		for _, sn := range n.segments {
 			for _, set := range sn.claimants() {
 				if err := v.damage(ctx, set, key, err); err != nil {
@@ -191,6 +185,9 @@ func (v *verifier) pack(ctx context.Context, n *packNeed) error {
 		return nil
 	}
 	b, err := v.r.blob.Get(ctx, key, 0, -1)
+	if errors.Is(err, blob.ErrNotFound) {
+		return v.moved(ctx, n)
+	}
 	if err != nil {
 		return all(err)
 	}
@@ -207,14 +204,50 @@ func (v *verifier) pack(ctx context.Context, n *packNeed) error {
 		}
 	}
 	v.mu.Lock()
+	v.res.Bytes += int64(len(b))
+	v.mu.Unlock()
+	v.went(int64(len(b)))
+	return nil
+}
+
+// moved looks at the segments of a pack that is gone: a prune has moved them meanwhile, or they are lost. (Those that a
+// prune has rewritten are not found again, but it waits for its grace before it deletes what they were.)
+func (v *verifier) moved(ctx context.Context, n *packNeed) error {
+	key := pack.Key(n.id)
+	for id, sn := range n.segments {
+		b, _, err := v.r.sealedSegment(ctx, chunklist.Entry{Segment: id, Pack: n.id})
+		if err == nil {
+			err = v.sealed(ctx, key, sn, sn.seg, b)
+			if err != nil {
+				return err
+			}
+			v.mu.Lock()
+			v.res.Bytes += int64(len(b))
+			v.mu.Unlock()
+			continue
+		}
+		if errors.Is(err, blob.ErrNotFound) {
+			err = fmt.Errorf("%s is missing: %w", key, backupset.ErrDamaged)
+		}
+		for _, set := range sn.claimants() {
+			if err := v.damage(ctx, set, key, err); err != nil {
+				return err
+			}
+		}
+	}
+	v.went(n.size)
+	return nil
+}
+
+// went counts a pack, which was looked at.
+func (v *verifier) went(size int64) {
+	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.res.Objects++
-	v.res.Bytes += int64(len(b))
-	v.done += int64(len(b))
+	v.done += size
 	if v.o.Progress != nil {
 		v.o.Progress(v.done, v.total)
 	}
-	return nil
 }
 
 // sealed looks at a segment; nobody needs it if sn is nil.

@@ -77,6 +77,8 @@ func (v *repositoryVerifier) together(ctx context.Context, from backupset.Store,
 	var mu sync.Mutex
 	at := make([]backup.Progress, len(ids))
 	list := make([]backup.VerifyOptions, len(ids))
+	step := fmt.Sprintf("sets %d to %d", v.begun+1, v.begun+len(ids))
+	v.begun += len(ids)
 	for n, id := range ids {
 		o := v.options
 		o.Source, o.Progress = backup.Source{Store: from, ID: id}, v.meter.job
@@ -89,7 +91,7 @@ func (v *repositoryVerifier) together(ctx context.Context, from backupset.Store,
 				for _, p := range at {
 					done, total = done+p.Done, total+p.Total
 				}
-				v.meter.Set(fmt.Sprintf("the files of %d sets", len(ids)), done, total)
+				v.meter.Set(step, done, total)
 			}
 		}
 		list[n] = o

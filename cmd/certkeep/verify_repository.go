@@ -122,6 +122,7 @@ type repositoryVerifier struct {
 	entries []backupset.Entry // that can be listed
 	ids     []string          // of the sets chosen; empty means all
 	through []string          // others of their chains, whose files were read through
+	begun   int               // sets whose files are being read, or were
 	report  repositoryReport
 	sound   []string
 	bad     map[string]bool
