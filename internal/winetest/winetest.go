@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,7 @@ const wine64 = "/usr/lib/wine/wine64"
 type Prefix struct {
 	dir  string
 	wine string
+	held string // directory, see holdServers
 }
 
 var shared struct {
@@ -81,6 +83,9 @@ func create(wine string) (*Prefix, error) {
 		return nil, err
 	}
 	p := &Prefix{dir: dir, wine: wine}
+	if p.held, err = holdServers(); err != nil {
+		return nil, errors.Join(err, p.remove())
+	}
 	boot := p.Command(context.Background(), "wineboot", "-i")
 	if out, err := boot.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("wineboot: %w\n%s", err, out), p.remove())
@@ -89,6 +94,21 @@ func create(wine string) (*Prefix, error) {
 		return nil, errors.Join(err, p.remove())
 	}
 	return p, nil
+}
+
+// holdServers keeps the directory in which Wine's servers have theirs: one that ends takes it away if it is empty, and
+// another prefix's that begins just then fails.
+func holdServers() (string, error) {
+	servers := fmt.Sprintf("/tmp/.wine-%d", os.Getuid())
+	for try := 0; ; try++ {
+		if err := os.Mkdir(servers, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		held, err := os.MkdirTemp(servers, "certkeep-")
+		if err == nil || try == 100 || !errors.Is(err, fs.ErrNotExist) {
+			return held, err
+		}
+	}
 }
 
 // processPrng is what Go's runtime wants of bcryptprimitives.dll, which Wine has
@@ -124,7 +144,12 @@ func (p *Prefix) remove() error {
 		cmd.Env = p.env()
 		cmd.Run() // fails if nothing runs any more
 	}
-	return os.RemoveAll(p.dir)
+	err := os.RemoveAll(p.dir)
+	if p.held != "" {
+		err = errors.Join(err, os.Remove(p.held))
+		_ = os.Remove(filepath.Dir(p.held)) // unless others are there
+	}
+	return err
 }
 
 // System32 is the system directory, as a path of this machine.
