@@ -256,6 +256,8 @@ func (c *contents) finishESE() error {
 
 // reached tells of progress that is not a file's reading.
 func (x *fetcher) reached(done int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.phase.Done = done
 	if x.progress != nil {
 		x.progress(x.phase)

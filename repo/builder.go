@@ -33,9 +33,9 @@ type builder struct {
 	toSeal  chan *segment
 	sealers sync.WaitGroup
 	uploads sync.WaitGroup
-	memory  chan []byte // of packs that are not being filled or stored, nil until it is made
-	used    chan []byte // the same, of packs that were stored: taken first, so that a quick store needs little
-	pool    sync.Pool   // of segments' memory
+	used    chan []byte   // memory of packs that were stored: taken first, so that a quick store needs little
+	more    chan struct{} // how many more packs may have memory
+	pool    sync.Pool     // of segments' memory
 
 	filling sync.Mutex // of the pack being filled
 	packing *pack.Builder
@@ -57,11 +57,11 @@ type segment struct {
 }
 
 func newBuilder(ctx context.Context, r *Repository, to age.Recipient) *builder {
-	b := &builder{r: r, to: to, toSeal: make(chan *segment, 2), memory: make(chan []byte, r.o.Uploads+1), used: make(chan []byte, r.o.Uploads+1)}
+	b := &builder{r: r, to: to, toSeal: make(chan *segment, 2), used: make(chan []byte, r.o.Uploads+1), more: make(chan struct{}, r.o.Uploads+1)}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	b.pool.New = func() any { return make([]byte, 0, segmentSize) }
-	for range cap(b.memory) {
-		b.memory <- nil // it comes with the first segment
+	for range cap(b.more) {
+		b.more <- struct{}{}
 	}
 	for range runtime.GOMAXPROCS(0) {
 		b.sealers.Add(1)
@@ -179,8 +179,8 @@ func (b *builder) packMemory() ([]byte, error) {
 	select {
 	case memory := <-b.used:
 		return memory, nil
-	case memory := <-b.memory:
-		return memory, nil
+	case <-b.more:
+		return nil, nil // it comes with the first segment
 	case <-b.ctx.Done():
 		return nil, context.Cause(b.ctx)
 	}

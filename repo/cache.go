@@ -86,8 +86,8 @@ func (c *segmentCache) get(ctx context.Context, id pack.ID, load func(memory []b
 	return e, func() { c.release(e) }, nil
 }
 
-// shrink drops what was not used for longest, until the rest has no more than limit bytes; but not keep, nor what is still being loaded: that one has no size
-// yet, and calls shrink itself. c.mu is held.
+// shrink drops what was not used for longest, until the rest has no more than limit bytes; but not keep, nor what is
+// still being loaded: that has no size yet, and calls shrink itself. c.mu is held.
 func (c *segmentCache) shrink(limit int64, keep *list.Element) {
 	for el := c.order.Back(); el != nil && c.size > limit; {
 		last := el

@@ -174,12 +174,9 @@ func (v *verifier) share(id pack.ID) bool {
 func (v *verifier) pack(ctx context.Context, n *packNeed) error {
 	key := pack.Key(n.id)
 	all := func(err error) error {
-		err = damage(err)
 		for _, sn := range n.segments {
-			for _, set := range sn.claimants() {
-				if err := v.damage(ctx, set, key, err); err != nil {
-					return err
-				}
+			if err := v.blame(ctx, key, sn, err); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -203,47 +200,53 @@ func (v *verifier) pack(ctx context.Context, n *packNeed) error {
 			return err
 		}
 	}
-	v.mu.Lock()
-	v.res.Bytes += int64(len(b))
-	v.mu.Unlock()
-	v.went(int64(len(b)))
+	v.went(int64(len(b)), int64(len(b)))
+	return nil
+}
+
+// blame notes damage of a segment for all sets that need it; there are none if sn is nil.
+func (v *verifier) blame(ctx context.Context, key string, sn *segmentNeed, err error) error {
+	if sn == nil {
+		return nil
+	}
+	err = damage(err)
+	for _, set := range sn.claimants() {
+		if err := v.damage(ctx, set, key, err); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // moved looks at the segments of a pack that is gone: a prune has moved them meanwhile, or they are lost. (Those that a
 // prune has rewritten are not found again, but it waits for its grace before it deletes what they were.)
 func (v *verifier) moved(ctx context.Context, n *packNeed) error {
-	key := pack.Key(n.id)
+	key, read := pack.Key(n.id), int64(0)
 	for id, sn := range n.segments {
 		b, _, err := v.r.sealedSegment(ctx, chunklist.Entry{Segment: id, Pack: n.id})
-		if err == nil {
+		switch {
+		case err == nil:
+			read += int64(len(b))
 			err = v.sealed(ctx, key, sn, sn.seg, b)
-			if err != nil {
-				return err
-			}
-			v.mu.Lock()
-			v.res.Bytes += int64(len(b))
-			v.mu.Unlock()
-			continue
+		case errors.Is(err, blob.ErrNotFound):
+			err = v.blame(ctx, key, sn, fmt.Errorf("%s is missing: %w", key, backupset.ErrDamaged))
+		default:
+			err = v.blame(ctx, key, sn, err)
 		}
-		if errors.Is(err, blob.ErrNotFound) {
-			err = fmt.Errorf("%s is missing: %w", key, backupset.ErrDamaged)
-		}
-		for _, set := range sn.claimants() {
-			if err := v.damage(ctx, set, key, err); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
-	v.went(n.size)
+	v.went(n.size, read)
 	return nil
 }
 
-// went counts a pack, which was looked at.
-func (v *verifier) went(size int64) {
+// went counts a pack, which was looked at, and what was read of it.
+func (v *verifier) went(size, read int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.res.Objects++
+	v.res.Bytes += read
 	v.done += size
 	if v.o.Progress != nil {
 		v.o.Progress(v.done, v.total)
@@ -252,19 +255,8 @@ func (v *verifier) went(size int64) {
 
 // sealed looks at a segment; nobody needs it if sn is nil.
 func (v *verifier) sealed(ctx context.Context, key string, sn *segmentNeed, s pack.Segment, b []byte) error {
-	bad := func(err error) error {
-		if sn == nil {
-			return nil
-		}
-		for _, set := range sn.claimants() {
-			if err := v.damage(ctx, set, key, damage(err)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	if pack.Sum(b) != s.ID {
-		return bad(fmt.Errorf("segment %s: its hash is another: %w", s.ID, backupset.ErrDamaged))
+		return v.blame(ctx, key, sn, fmt.Errorf("segment %s: its hash is another: %w", s.ID, backupset.ErrDamaged))
 	}
 	if v.o.Level != LevelContent || sn == nil || sn.done() {
 		return nil
@@ -273,7 +265,7 @@ func (v *verifier) sealed(ctx context.Context, key string, sn *segmentNeed, s pa
 	defer v.memory.Put(m)
 	plain, err := m.opener.Open(b, m.plain, seal.LimitSegment, v.r.data...)
 	if err != nil {
-		return bad(fmt.Errorf("segment %s: %w", s.ID, err))
+		return v.blame(ctx, key, sn, fmt.Errorf("segment %s: %w", s.ID, err))
 	}
 	m.plain = plain
 	makers := make([]*ids, len(sn.cas))

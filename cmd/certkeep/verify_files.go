@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/certkeep/certkeep/backup"
@@ -22,10 +21,16 @@ func (v *repositoryVerifier) files(ctx context.Context, from backupset.Store) er
 	if len(ids) == 0 {
 		ids, parents = tips(v.entries)
 	}
+	authorities := map[string]string{}
+	for _, e := range v.entries {
+		if e.Manifest != nil {
+			authorities[e.ID] = authorityKey(e.Manifest.CA)
+		}
+	}
 	done := map[string]bool{}
 	for len(ids) > 0 {
 		var batch []string
-		batch, ids = v.batch(ids, done)
+		batch, ids = v.batch(ids, authorities, done)
 		reports, errs := v.together(ctx, from, batch)
 		for n, id := range batch {
 			good, err := v.read(id, reports[n], errs[n])
@@ -44,15 +49,16 @@ func (v *repositoryVerifier) files(ctx context.Context, from backupset.Store) er
 	return nil
 }
 
-// batch takes the first that is not done from a list, and others of its authority that are read beside it.
-func (v *repositoryVerifier) batch(ids []string, done map[string]bool) (batch, rest []string) {
+// batch takes the first that is not done from a list, and others of its authority that are read beside it; a set whose
+// authority is not known is read alone.
+func (v *repositoryVerifier) batch(ids []string, authorities map[string]string, done map[string]bool) (batch, rest []string) {
 	most := 1
 	if v.level == backup.LevelContent {
 		most = sideBySide
 	}
 	ca := ""
 	for _, id := range ids {
-		switch of := v.authority(id); {
+		switch of := authorities[id]; {
 		case done[id]:
 		case len(batch) == 0, len(batch) < most && of != "" && of == ca:
 			batch, ca, done[id] = append(batch, id), of, true
@@ -61,15 +67,6 @@ func (v *repositoryVerifier) batch(ids []string, done map[string]bool) (batch, r
 		}
 	}
 	return batch, rest
-}
-
-// authority is whose set it is; empty if that is not known.
-func (v *repositoryVerifier) authority(id string) string {
-	n := slices.IndexFunc(v.entries, func(e backupset.Entry) bool { return e.ID == id && e.Manifest != nil })
-	if n < 0 {
-		return ""
-	}
-	return authorityKey(v.entries[n].Manifest.CA)
 }
 
 // together verifies the files of sets side by side.
