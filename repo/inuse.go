@@ -14,7 +14,7 @@ type inUse struct {
 }
 
 // maxInUse is how many segments are opened ahead by all readers together; beyond that each has one.
-const maxInUse = 48
+const maxInUse = 32
 
 // room reports whether one more may be opened ahead.
 func (u *inUse) room() bool {
